@@ -1,0 +1,265 @@
+//! One connection: smoltcp's state machine with its buffers, and what is kept around it.
+
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use abi::Errno;
+use smoltcp::iface::{Config, Interface, PollResult, SocketHandle, SocketSet};
+use smoltcp::socket::tcp::{CongestionControl, Socket, SocketBuffer, State};
+use smoltcp::time::{Duration, Instant};
+use smoltcp::wire::{HardwareAddress, IpEndpoint};
+
+use super::device::{self, Blank, Numbers, Tap};
+use super::{Notify, Ready, Settings};
+use crate::net::Net;
+use crate::route::Hop;
+
+/// Both ends of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Key {
+    pub(crate) local: SocketAddr,
+    pub(crate) remote: SocketAddr,
+}
+
+/// Whose a connection is.
+pub(super) enum Owner {
+    /// A listener's: the handshake is under way.
+    Embryo(u64),
+    /// A listener's: waits to be accepted.
+    Queued(u64),
+    /// A socket's, which is told of changes.
+    User(Option<Arc<dyn Notify>>),
+    /// Nobody's: the socket was closed.
+    Orphan,
+}
+
+/// Most segments that one event may lead to before others get their turn.
+const BURST: usize = 64;
+
+pub(crate) struct Conn {
+    pub(super) key: Key,
+    pub(super) set: SocketSet<'static>,
+    pub(super) handle: SocketHandle,
+    pub(super) owner: Owner,
+    /// What ended it, told once.
+    pub(super) error: Option<Errno>,
+    /// It was reset or gave up: what is written is refused.
+    pub(super) broken: bool,
+    /// Bytes of both buffers.
+    pub(super) cost: usize,
+    pub(super) receive_shut: bool,
+    pub(super) settings: Settings,
+    /// State, received and sent bytes waiting, when last told.
+    pub(super) told: (State, usize, usize),
+    /// When it is to be looked at again.
+    pub(super) wake: Option<Instant>,
+    /// When it is given up (a connect that is not answered, an orphan that nobody closes).
+    pub(super) give_up: Option<Instant>,
+    /// The last sign of life while something is under way.
+    pub(super) alive: Instant,
+    pub(super) last: Numbers,
+    pub(super) hop: Hop,
+    pub(super) segments: (u64, u64),
+    pub(super) bytes: (u64, u64),
+}
+
+fn endpoint(at: SocketAddr) -> IpEndpoint {
+    IpEndpoint::new(at.ip().into(), at.port())
+}
+
+/// smoltcp's side of a link. Each is good for one connection: the sequence numbers that it chooses must not follow from those of others.
+pub(super) fn interface(mtu: usize, seed: u64, now: Instant) -> Interface {
+    let mut config = Config::new(HardwareAddress::Ip);
+    config.random_seed = seed;
+    let mut interface = Interface::new(config, &mut Blank(mtu), now);
+    // Which addresses are ours was settled before.
+    interface.set_any_ip(true);
+    interface
+}
+
+impl Conn {
+    pub(super) fn new(
+        key: Key,
+        owner: Owner,
+        settings: Settings,
+        sizes: (usize, usize),
+        hop: Hop,
+        now: Instant,
+    ) -> Self {
+        let mut socket = Socket::new(
+            SocketBuffer::new(vec![0; sizes.0]),
+            SocketBuffer::new(vec![0; sizes.1]),
+        );
+        socket.set_congestion_control(CongestionControl::Cubic);
+        let mut set = SocketSet::new(Vec::with_capacity(1));
+        let handle = set.add(socket);
+        let mut conn = Self {
+            key,
+            set,
+            handle,
+            owner,
+            error: None,
+            broken: false,
+            cost: sizes.0 + sizes.1,
+            receive_shut: false,
+            settings,
+            told: (State::Closed, 0, 0),
+            wake: None,
+            give_up: None,
+            alive: now,
+            last: Numbers::default(),
+            hop,
+            segments: (0, 0),
+            bytes: (0, 0),
+        };
+        conn.apply(settings);
+        conn
+    }
+
+    pub(super) fn socket(&self) -> &Socket<'static> {
+        self.set.get(self.handle)
+    }
+
+    pub(super) fn socket_mut(&mut self) -> &mut Socket<'static> {
+        self.set.get_mut(self.handle)
+    }
+
+    pub(super) fn apply(&mut self, settings: Settings) {
+        self.settings = settings;
+        let socket = self.socket_mut();
+        socket.set_nagle_enabled(!settings.no_delay);
+        let seconds = |s: u32| Duration::from_secs(u64::from(s.max(1)));
+        let keep = settings.keep_alive.map(|keep| seconds(keep.idle));
+        if socket.keep_alive() != keep {
+            socket.set_keep_alive(keep);
+        }
+        socket.set_hop_limit(settings.ttl.filter(|ttl| *ttl != 0));
+        let delay = (!settings.quick_ack).then_some(Duration::from_millis(10));
+        socket.set_ack_delay(delay);
+    }
+
+    /// How long silence is borne while something is under way.
+    fn patience(&self) -> Duration {
+        /// About what 15 retransmissions take (`tcp_retries2`).
+        const RETRIES: Duration = Duration::from_secs(924);
+        let by_user = self
+            .settings
+            .user_timeout_ms
+            .map(|ms| Duration::from_millis(u64::from(ms)));
+        by_user.unwrap_or(RETRIES)
+    }
+
+    /// When silence ends the connection.
+    pub(super) fn silence_ends(&self) -> Option<Instant> {
+        let socket = self.socket();
+        if matches!(socket.state(), State::Closed | State::TimeWait) {
+            return None;
+        }
+        if socket.send_queue() > 0 || !socket.may_send() {
+            return Some(self.alive + self.patience());
+        }
+        let keep = self.settings.keep_alive?;
+        let total = u64::from(keep.idle) + u64::from(keep.interval) * u64::from(keep.count);
+        Some(self.alive + Duration::from_secs(total))
+    }
+
+    fn tap<'a>(&self, net: &'a mut Net, incoming: Option<&'a [u8]>) -> Tap<'a> {
+        let mtu = net.links.get(self.hop.link).map_or(1500, |link| link.mtu);
+        Tap {
+            net,
+            mtu,
+            hop: self.hop,
+            head: device::head(self.key.remote.ip()),
+            incoming,
+            last: self.last,
+            sent: 0,
+            bytes: 0,
+        }
+    }
+
+    /// Begins to listen for the one SYN that it was made for.
+    pub(super) fn listen(&mut self) -> bool {
+        let local = endpoint(self.key.local);
+        self.socket_mut().listen(local).is_ok()
+    }
+
+    /// Begins to connect.
+    pub(super) fn connect(&mut self, interface: &mut Interface) -> bool {
+        let (local, remote) = (endpoint(self.key.local), endpoint(self.key.remote));
+        let handle = self.handle;
+        let socket: &mut Socket<'static> = self.set.get_mut(handle);
+        socket.connect(interface.context(), remote, local).is_ok()
+    }
+
+    /// Hands a segment in (`packet`: from the IP header on) and sends what follows. False: a defect of ours, the connection is void.
+    pub(super) fn run(
+        &mut self,
+        net: &mut Net,
+        interface: &mut Interface,
+        packet: Option<&[u8]>,
+    ) -> bool {
+        let now = net.now;
+        let incoming = packet.is_some();
+        let mut tap = self.tap(net, packet);
+        let set = &mut self.set;
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            if incoming {
+                interface.poll_ingress_single(now, &mut tap, set);
+            }
+            for _ in 0..BURST {
+                if interface.poll_egress(now, &mut tap, set) == PollResult::None {
+                    break;
+                }
+            }
+            interface.poll_at(now, set)
+        }));
+        self.last = tap.last;
+        self.segments.1 += tap.sent;
+        self.bytes.1 += tap.bytes;
+        if incoming {
+            self.segments.0 += 1;
+            self.alive = now;
+        }
+        match outcome {
+            Ok(at) => {
+                self.wake = at.map(|at| at.max(now));
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// What a socket can do with it.
+    pub(super) fn ready(&self) -> Ready {
+        let socket = self.socket();
+        let state = socket.state();
+        let mut ready = Ready::empty();
+        if self.error.is_some() {
+            ready |= Ready::ERR;
+        }
+        if matches!(state, State::SynSent | State::SynReceived | State::Listen) {
+            return ready;
+        }
+        let peer_done = !matches!(
+            state,
+            State::Established | State::FinWait1 | State::FinWait2
+        );
+        let we_done = !matches!(state, State::Established | State::CloseWait);
+        if socket.recv_queue() > 0 {
+            ready |= Ready::IN;
+        }
+        if peer_done || self.receive_shut {
+            ready |= Ready::IN | Ready::RDHUP;
+        }
+        if (peer_done || self.receive_shut) && we_done {
+            ready |= Ready::HUP;
+        }
+        // As Linux: writable while two thirds are not full.
+        let (queued, capacity) = (socket.send_queue(), socket.send_capacity());
+        if we_done || queued * 3 < capacity * 2 {
+            ready |= Ready::OUT;
+        }
+        ready
+    }
+}

@@ -1,0 +1,4 @@
+//! The tests of `clone.rs` on the ptrace platform.
+
+#[path = "clone.rs"]
+mod clone;

@@ -1,0 +1,49 @@
+//! `debug`: looking into a sandbox.
+
+use anyhow::{Result, bail};
+
+use crate::cli::DebugArgs;
+use crate::launch::settings::Settings;
+use crate::state::Container;
+
+/// Prints what was asked for.
+pub fn run(settings: &Settings, args: &DebugArgs) -> Result<()> {
+    if !args.stacks && !args.ps {
+        bail!("nothing to show: give --stacks or --ps");
+    }
+    let state = Container::peek(&settings.root, &args.id)?;
+    let client = super::connect(&settings.root, &state)?;
+    if args.ps {
+        println!(
+            "{:>8} {:>8} {:>8} {:>6} NAME",
+            "PID", "PPID", "HOSTPID", "UID"
+        );
+        for process in client.processes(&args.id)? {
+            println!(
+                "{:>8} {:>8} {:>8} {:>6} {}",
+                process.pid,
+                process.parent,
+                process.host_pid,
+                process.uid,
+                printable(&process.name)
+            );
+        }
+    }
+    if args.stacks {
+        print!("{}", printable(&client.stacks()?));
+    }
+    Ok(())
+}
+
+/// The sandbox may be hostile: nothing that a terminal would act upon.
+fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| {
+            if c.is_control() && c != '\n' && c != '\t' {
+                '?'
+            } else {
+                c
+            }
+        })
+        .collect()
+}

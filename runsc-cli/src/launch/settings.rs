@@ -1,0 +1,146 @@
+//! The global flags, resolved.
+
+use std::fs::{File, OpenOptions};
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use oci_spec::runtime::Spec;
+
+use super::userns;
+use crate::boot::config::{FastPathChoice, NetworkMode, PlatformChoice, StraceConfig};
+use crate::cgroup::Manager;
+use crate::cli::{CgroupManager, Global, HostAccess};
+use crate::config::Config;
+use crate::spec::container::Overlay;
+use crate::state::root;
+
+/// What the global flags mean for this run.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Directory of all containers' state.
+    pub root: PathBuf,
+    /// `--platform`.
+    pub platform: PlatformChoice,
+    /// `--fast-path`.
+    pub fast_path: FastPathChoice,
+    /// `--network`, if given.
+    pub network: Option<NetworkMode>,
+    /// `--debug`.
+    pub debug: bool,
+    /// `--debug-log`.
+    pub debug_log: Option<PathBuf>,
+    /// `--strace`.
+    pub strace: StraceConfig,
+    /// `--overlay2`, if given.
+    pub overlay: Option<Overlay>,
+    /// No cgroups at all.
+    pub no_cgroups: bool,
+    /// Go on without a cgroup when it cannot be made.
+    pub cgroups_optional: bool,
+    /// systemd for `--systemd-cgroup` or `--cgroup-manager=systemd`.
+    pub cgroup_manager: Manager,
+    /// `--host-uds`.
+    pub host_uds: HostAccess,
+    /// `--host-fifo`.
+    pub host_fifo: HostAccess,
+    /// What file and environment said, for annotations.
+    pub config: Config,
+}
+
+impl Settings {
+    /// Resolves the flags.
+    pub fn new(global: &Global, config: Config) -> Result<Self> {
+        let unprivileged = !userns::is_root() || userns::in_user_namespace();
+        let cgroups_optional = match global.rootless.as_str() {
+            "true" => true,
+            "false" => false,
+            "auto" => unprivileged,
+            other => bail!("--rootless={other}: expected true, false or auto"),
+        };
+        Ok(Self {
+            root: root::resolve(global.root.as_deref())?,
+            platform: global.platform,
+            fast_path: global.fast_path,
+            network: global.network,
+            debug: global.debug,
+            debug_log: global.debug_log.clone(),
+            strace: StraceConfig {
+                enabled: global.strace,
+                calls: global.strace_syscalls.clone(),
+            },
+            overlay: global.overlay2.as_deref().map(Overlay::parse).transpose()?,
+            no_cgroups: global.cgroup_manager == CgroupManager::Disabled,
+            cgroups_optional,
+            cgroup_manager: if global.systemd_cgroup
+                || global.cgroup_manager == CgroupManager::Systemd
+            {
+                Manager::Systemd
+            } else {
+                Manager::Cgroupfs
+            },
+            host_uds: global.host_uds,
+            host_fifo: global.host_fifo,
+            config,
+        })
+    }
+
+    /// The settings for one container: with the flags that its annotations set, if they may.
+    pub fn for_container(&self, spec: &Spec) -> Result<Self> {
+        let mut settings = self.clone();
+        let annotations = spec.annotations().iter().flatten();
+        for (name, value) in self.config.from_annotations(annotations)? {
+            settings.set(&name, &value).with_context(|| {
+                format!("the annotation that sets the flag {name} to {value:?}")
+            })?;
+        }
+        Ok(settings)
+    }
+
+    /// Sets a flag that concerns one container and names no path of the host.
+    fn set(&mut self, name: &str, value: &str) -> Result<()> {
+        fn choice<T: clap::ValueEnum>(value: &str) -> Result<T> {
+            T::from_str(value, false).map_err(|words| anyhow::anyhow!(words))
+        }
+        let flag = || value.parse::<bool>().context("expected true or false");
+        match name {
+            "platform" => self.platform = choice(value)?,
+            "network" => self.network = Some(choice(value)?),
+            "debug" => self.debug = flag()?,
+            "strace" => self.strace.enabled = flag()?,
+            "strace-syscalls" => self.strace.calls = value.split(',').map(str::to_owned).collect(),
+            "overlay2" => self.overlay = Some(Overlay::parse(value)?),
+            "host-uds" => self.host_uds = choice(value)?,
+            "host-fifo" => self.host_fifo = choice(value)?,
+            _ => bail!("this flag concerns more than one container"),
+        }
+        Ok(())
+    }
+
+    /// Writes a line to the debug log of a sandbox, if there is one.
+    pub fn note_in_debug_log(&self, id: &str, line: &str) {
+        use std::io::Write;
+        if let Ok(Some(mut file)) = self.open_debug_log(id) {
+            let _ = writeln!(file, "{line}");
+        }
+    }
+
+    /// Opens the debug log of a sandbox: a file, or `DIR/ID.log` when the flag ends in a slash.
+    pub fn open_debug_log(&self, id: &str) -> Result<Option<File>> {
+        let Some(path) = &self.debug_log else {
+            return Ok(None);
+        };
+        let path = if path.as_os_str().as_encoded_bytes().ends_with(b"/") {
+            std::fs::create_dir_all(path)
+                .with_context(|| format!("cannot make {}", path.display()))?;
+            path.join(format!("{id}.log"))
+        } else {
+            path.clone()
+        };
+        let file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .with_context(|| format!("cannot open the debug log {}", path.display()))?;
+        Ok(Some(file))
+    }
+}

@@ -1,0 +1,309 @@
+//! A validated spec as the kernel's [`ContainerConfig`] and the list of trees for the container's gofer.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+use oci_spec::runtime::{Linux, LinuxDeviceType, LinuxNamespaceType, LinuxResources, Spec};
+
+use super::mounts::{self, TreeSource};
+use super::{process, validate};
+use crate::boot::config::{
+    ContainerConfig, DeviceConfig, NamespaceConfig, OverlayMode, PROTOCOL_VERSION, ResourceLimits,
+    RootConfig,
+};
+
+/// `--overlay2`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Overlay {
+    /// Mode of the root.
+    pub root: OverlayMode,
+    /// Mode of bind mounts that are not read-only.
+    pub mounts: OverlayMode,
+    /// Directory of the host for the backing file of [`OverlayMode::File`]; `None` is the bundle.
+    pub directory: Option<PathBuf>,
+}
+
+impl Overlay {
+    /// Reads `none`, `root:memory`, `all:memory`, `root:self`, `all:self`, `root:dir=PATH`, `all:dir=PATH`.
+    pub fn parse(text: &str) -> Result<Self> {
+        if text.is_empty() || text == "none" {
+            return Ok(Self::default());
+        }
+        let Some((scope, medium)) = text.split_once(':') else {
+            bail!("--overlay2={text}: expected none, root:MEDIUM or all:MEDIUM")
+        };
+        let (mode, directory) = match medium {
+            "memory" => (OverlayMode::Memory, None),
+            "self" => (OverlayMode::File, None),
+            _ => match medium.strip_prefix("dir=") {
+                Some(path) if path.starts_with('/') => {
+                    (OverlayMode::File, Some(PathBuf::from(path)))
+                }
+                _ => bail!(
+                    "--overlay2={text}: the medium must be memory, self or dir=/absolute/path"
+                ),
+            },
+        };
+        match scope {
+            "root" => Ok(Self {
+                root: mode,
+                mounts: OverlayMode::None,
+                directory,
+            }),
+            "all" => Ok(Self {
+                root: mode,
+                mounts: mode,
+                directory,
+            }),
+            other => bail!("--overlay2={text}: {other:?} is neither root nor all"),
+        }
+    }
+}
+
+/// What comes out of a spec.
+#[derive(Clone, Debug)]
+pub struct Translated {
+    /// For the kernel.
+    pub config: ContainerConfig,
+    /// For the gofer; index 0 is the root.
+    pub trees: Vec<TreeSource>,
+}
+
+/// Translates a spec that [`validate::validate`] accepted and whose root it resolved.
+pub fn translate(
+    id: &str,
+    spec: &Spec,
+    bundle: &Path,
+    rootfs: &Path,
+    overlay: &Overlay,
+    preserved_fds: u32,
+) -> Result<Translated> {
+    let Some(spec_process) = spec.process() else {
+        bail!("process property must not be empty")
+    };
+    let read_only = spec
+        .root()
+        .as_ref()
+        .and_then(|root| root.readonly())
+        .unwrap_or(false);
+    let mut trees = vec![TreeSource {
+        path: rootfs.to_owned(),
+        recursive: true,
+        read_only: read_only || overlay.root != OverlayMode::None,
+        follow_host: false,
+    }];
+    let mut mount_list = Vec::new();
+    for mount in spec.mounts().iter().flatten() {
+        mount_list.push(mounts::translate(
+            mount,
+            bundle,
+            overlay.mounts,
+            &mut trees,
+        )?);
+    }
+    let linux = spec.linux().as_ref();
+    Ok(Translated {
+        config: ContainerConfig {
+            version: PROTOCOL_VERSION,
+            id: id.to_owned(),
+            process: process::translate(spec_process, preserved_fds)?,
+            root: RootConfig {
+                read_only,
+                overlay: overlay.root,
+                propagation: linux
+                    .and_then(|linux| linux.rootfs_propagation().as_deref())
+                    .and_then(validate::propagation_flags)
+                    .unwrap_or(0),
+            },
+            mounts: mount_list,
+            namespaces: namespaces(linux),
+            // Without one it is the host's: a fresh UTS namespace begins as a copy.
+            hostname: spec
+                .hostname()
+                .clone()
+                .filter(|name| !name.is_empty())
+                .or_else(|| nix::unistd::gethostname().ok()?.into_string().ok()),
+            domainname: spec.domainname().clone().filter(|name| !name.is_empty()),
+            masked_paths: linux
+                .and_then(|linux| linux.masked_paths().clone())
+                .unwrap_or_default(),
+            readonly_paths: linux
+                .and_then(|linux| linux.readonly_paths().clone())
+                .unwrap_or_default(),
+            devices: devices(linux)?,
+            sysctls: linux
+                .and_then(|linux| linux.sysctl().clone())
+                .unwrap_or_default()
+                .into_iter()
+                .map(|(name, value)| (name.replace('/', "."), value))
+                .collect(),
+            seccomp: linux.and_then(|linux| linux.seccomp().clone()),
+            limits: limits(linux.and_then(|linux| linux.resources().as_ref())),
+            cgroup_path: String::new(),
+            annotations: spec
+                .annotations()
+                .clone()
+                .unwrap_or_default()
+                .into_iter()
+                .collect(),
+        },
+        trees,
+    })
+}
+
+fn namespaces(linux: Option<&Linux>) -> NamespaceConfig {
+    // A namespace with a path belongs to somebody else: for the network it is the sandbox's, for the others the pod's, which is the sandbox too.
+    let own = |kind| {
+        linux
+            .and_then(|linux| linux.namespaces().as_ref())
+            .into_iter()
+            .flatten()
+            .any(|namespace| namespace.typ() == kind && namespace.path().is_none())
+    };
+    NamespaceConfig {
+        pid: own(LinuxNamespaceType::Pid),
+        ipc: own(LinuxNamespaceType::Ipc),
+        uts: own(LinuxNamespaceType::Uts),
+        mount: own(LinuxNamespaceType::Mount),
+        network: own(LinuxNamespaceType::Network),
+        cgroup: own(LinuxNamespaceType::Cgroup),
+        user: own(LinuxNamespaceType::User),
+    }
+}
+
+fn devices(linux: Option<&Linux>) -> Result<Vec<DeviceConfig>> {
+    let mut list = Vec::new();
+    for device in linux
+        .and_then(|linux| linux.devices().as_ref())
+        .into_iter()
+        .flatten()
+    {
+        let Some(path) = mounts::clean(device.path()) else {
+            bail!(
+                "device path {:?} is not valid text",
+                device.path().display().to_string()
+            )
+        };
+        let number = |value: i64, what: &str| {
+            u32::try_from(value).map_err(|_| {
+                anyhow::anyhow!("device {path}: {what} number {value} is out of range")
+            })
+        };
+        list.push(DeviceConfig {
+            kind: match device.typ() {
+                LinuxDeviceType::B => 'b',
+                LinuxDeviceType::P => 'p',
+                LinuxDeviceType::U => 'u',
+                LinuxDeviceType::C | LinuxDeviceType::A => 'c',
+            },
+            major: number(device.major(), "major")?,
+            minor: number(device.minor(), "minor")?,
+            mode: device.file_mode().unwrap_or(0o666) & 0o7777,
+            uid: device.uid().unwrap_or(0),
+            gid: device.gid().unwrap_or(0),
+            path,
+        });
+    }
+    Ok(list)
+}
+
+/// The limits that the guest can see. Negative and zero values mean unlimited.
+#[must_use]
+pub fn limits(resources: Option<&LinuxResources>) -> ResourceLimits {
+    let Some(resources) = resources else {
+        return ResourceLimits::default();
+    };
+    let positive = |value: Option<i64>| {
+        value
+            .and_then(|value| u64::try_from(value).ok())
+            .filter(|value| *value > 0)
+    };
+    let memory = resources.memory().as_ref();
+    let cpu = resources.cpu().as_ref();
+    ResourceLimits {
+        memory: positive(memory.and_then(|memory| memory.limit())),
+        memory_swap: positive(memory.and_then(|memory| memory.swap())),
+        cpu_quota: positive(cpu.and_then(|cpu| cpu.quota())),
+        cpu_period: cpu
+            .and_then(|cpu| cpu.period())
+            .filter(|period| *period > 0),
+        cpu_shares: cpu
+            .and_then(|cpu| cpu.shares())
+            .filter(|shares| *shares > 0),
+        cpuset: cpu.and_then(|cpu| cpu.cpus().as_deref()).and_then(cpu_list),
+        pids: positive(resources.pids().as_ref().map(|pids| pids.limit())),
+    }
+}
+
+/// Reads a list like `0-2,7`. `None` if it is empty or not a list of CPU numbers below 4,096.
+#[must_use]
+pub fn cpu_list(text: &str) -> Option<Vec<u32>> {
+    const MAX_CPU: u32 = 4096;
+    let mut cpus = Vec::new();
+    for part in text.trim().split(',').filter(|part| !part.is_empty()) {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last): (u32, u32) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
+        if first > last || last >= MAX_CPU {
+            return None;
+        }
+        cpus.extend(first..=last);
+    }
+    cpus.sort_unstable();
+    cpus.dedup();
+    (!cpus.is_empty()).then_some(cpus)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpu_lists() {
+        assert_eq!(cpu_list("0-2,7,1"), Some(vec![0, 1, 2, 7]));
+        assert_eq!(cpu_list(""), None);
+        assert_eq!(cpu_list("5-1"), None);
+        assert_eq!(cpu_list("0-4294967295"), None);
+    }
+
+    #[test]
+    fn overlay_flag() {
+        assert_eq!(
+            Overlay::parse("root:memory").unwrap().root,
+            OverlayMode::Memory
+        );
+        assert_eq!(
+            Overlay::parse("all:dir=/x").unwrap(),
+            Overlay {
+                root: OverlayMode::File,
+                mounts: OverlayMode::File,
+                directory: Some("/x".into())
+            }
+        );
+        assert!(Overlay::parse("root").is_err());
+        assert!(Overlay::parse("root:dir=x").is_err());
+        assert!(Overlay::parse("some:memory").is_err());
+    }
+
+    #[test]
+    fn the_starter_spec_translates() {
+        let spec = super::super::starter::spec(false);
+        let out = translate(
+            "x",
+            &spec,
+            Path::new("/"),
+            Path::new("/"),
+            &Overlay::default(),
+            0,
+        )
+        .unwrap();
+        assert_eq!(out.trees.len(), 1);
+        assert_eq!(out.config.mounts.len(), 7);
+        assert!(
+            out.config.namespaces.pid && !out.config.namespaces.user && out.config.root.read_only
+        );
+        assert_eq!(
+            out.config.process.capabilities.bounding,
+            1 << 5 | 1 << 10 | 1 << 29
+        );
+    }
+}

@@ -1,0 +1,144 @@
+//! The sandbox as a whole, and its containers.
+
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+
+use parking_lot::{Mutex, RwLock};
+use platform::Platform;
+use platform::futures_shape::BoxFuture;
+
+use crate::exec::{Executor, Reactor};
+use crate::task::namespaces::Namespaces;
+use crate::task::{CurrentTask, PidNamespace, ThreadGroup};
+use crate::vfs::MountNamespace;
+
+static NEXT_NAMESPACE: AtomicU64 = AtomicU64::new(0xf000_0000);
+
+/// An inode number for a new namespace (`/proc/self/ns`).
+pub fn next_namespace_ino() -> u64 {
+    NEXT_NAMESPACE.fetch_add(1, Ordering::Relaxed)
+}
+
+/// State that modules hang on to shared objects without those knowing them: one value a type.
+#[derive(Default)]
+pub struct Extensions(Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>);
+
+impl Extensions {
+    /// The value of type `T`, made by `T::default()` at first use.
+    pub fn get<T: Default + Send + Sync + 'static>(&self) -> Arc<T> {
+        let any = self
+            .0
+            .lock()
+            .entry(TypeId::of::<T>())
+            .or_insert_with(|| Arc::new(T::default()))
+            .clone();
+        any.downcast().unwrap_or_default()
+    }
+}
+
+/// Runs a task's future to its end; lives in `syscalls`, which this crate must not import.
+pub type RunTask = fn(CurrentTask) -> BoxFuture<'static, ()>;
+
+/// What a container shows of limits (meminfo, cpuinfo).
+#[derive(Clone, Copy, Debug)]
+pub struct VisibleResources {
+    /// CPUs.
+    pub cpus: u32,
+    /// Bytes of memory.
+    pub memory: u64,
+    /// Bytes of swap.
+    pub swap: u64,
+}
+
+/// The sandbox.
+pub struct Kernel {
+    /// Runs guest code.
+    pub platform: Arc<dyn Platform>,
+    /// Runs tasks.
+    pub executor: Executor,
+    /// Timers and host descriptors.
+    pub reactor: Arc<Reactor>,
+    /// How a task runs.
+    pub run_task: RunTask,
+    /// The process-tree lock: held to change family relations. Outermost of all task locks.
+    pub tree: Mutex<()>,
+    /// The first pid namespace, parent of the containers'.
+    pub root_pid_namespace: Arc<PidNamespace>,
+    /// Containers by id.
+    pub containers: RwLock<HashMap<String, Arc<Container>>>,
+    /// State of modules.
+    pub extensions: Extensions,
+    /// Unknown calls, by number.
+    pub unknown_calls: Mutex<HashMap<u64, u64>>,
+    /// CLOCK_BOOTTIME when the sandbox started, in nanoseconds: its own zero of uptime.
+    pub boot_ns: u64,
+    /// `--strace`: a line for each call goes here.
+    pub strace: OnceLock<Box<dyn Fn(&str) + Send + Sync>>,
+}
+
+impl Kernel {
+    /// A kernel without containers.
+    #[must_use]
+    pub fn new(
+        platform: Arc<dyn Platform>,
+        executor: Executor,
+        reactor: Arc<Reactor>,
+        run_task: RunTask,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            platform,
+            executor,
+            reactor,
+            run_task,
+            tree: Mutex::new(()),
+            root_pid_namespace: PidNamespace::new(None),
+            containers: RwLock::default(),
+            extensions: Extensions::default(),
+            unknown_calls: Mutex::default(),
+            boot_ns: crate::time::boottime_ns(),
+            strace: OnceLock::new(),
+        })
+    }
+}
+
+/// A container: what its processes have in common.
+pub struct Container {
+    /// Its OCI id.
+    pub id: String,
+    /// Its pid namespace.
+    pub pid_namespace: Arc<PidNamespace>,
+    /// The namespaces of its init.
+    pub namespaces: Arc<Namespaces>,
+    /// The mount namespace of its init.
+    pub mounts: Arc<MountNamespace>,
+    /// The init process, once started.
+    pub init: Mutex<Weak<ThreadGroup>>,
+    /// What limits let it see; changed by `runsc update`.
+    pub visible: RwLock<VisibleResources>,
+    /// State of modules (virtual sysctls, …).
+    pub extensions: Extensions,
+    /// Paused: its threads stop before they run guest code again.
+    pub frozen: std::sync::atomic::AtomicBool,
+}
+
+impl Container {
+    /// What limits let it see.
+    #[must_use]
+    pub fn resources(&self) -> VisibleResources {
+        *self.visible.read()
+    }
+    /// Pauses or continues all threads; they do not notice.
+    pub fn set_frozen(&self, frozen: bool) {
+        self.frozen.store(frozen, Ordering::SeqCst);
+        for (_, task) in self.pid_namespace.tasks() {
+            task.interrupt();
+        }
+    }
+    /// Whether it is paused.
+    #[must_use]
+    pub fn is_frozen(&self) -> bool {
+        self.frozen.load(Ordering::SeqCst)
+    }
+}

@@ -1,0 +1,408 @@
+//! `/proc/net/{tcp,tcp6,udp,udp6,dev,route,arp,if_inet6,snmp,sockstat}`: rows of what the namespace has.
+//!
+//! Sockets enter themselves ([`Registry`]) when they get their file. Lock order: a registry's lock is a leaf.
+
+use std::collections::HashMap;
+use std::fmt::Write;
+use std::net::IpAddr;
+use std::sync::{Arc, OnceLock, Weak};
+
+use netstack::NeighbourState;
+use parking_lot::Mutex;
+
+use super::Endpoint;
+use super::outside;
+use super::tcp::TcpSocket;
+use super::udp::UdpSocket;
+use crate::fs::proc::net::{NetTables, headers};
+use crate::socket::interface;
+use crate::task::namespaces::NetNamespace;
+
+/// A row of `tcp` or `udp`.
+pub(super) struct Row {
+    pub(super) local: Endpoint,
+    pub(super) remote: Option<Endpoint>,
+    pub(super) state: u8,
+    pub(super) send_queue: usize,
+    pub(super) receive_queue: usize,
+    pub(super) uid: u32,
+    pub(super) ino: u64,
+    pub(super) v6: bool,
+}
+
+/// A socket that has rows.
+pub(super) trait Shown: Send + Sync {
+    /// Its row; `None`: it has nothing to show.
+    fn row(&self, uid: u32, ino: u64) -> Option<Row>;
+}
+
+/// The open sockets of one protocol by inode number, in a namespace's `objects`.
+pub(super) struct Registry<T>(Mutex<HashMap<u64, (u32, Weak<T>)>>);
+
+impl<T> Default for Registry<T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<T: Shown> Registry<T> {
+    pub(super) fn add(&self, ino: u64, uid: u32, socket: &Arc<T>) {
+        self.0.lock().insert(ino, (uid, Arc::downgrade(socket)));
+    }
+    pub(super) fn remove(&self, ino: u64) {
+        self.0.lock().remove(&ino);
+    }
+    fn rows(&self) -> Vec<Row> {
+        let mut all: Vec<(u64, u32, Arc<T>)> = self
+            .0
+            .lock()
+            .iter()
+            .filter_map(|(ino, (uid, socket))| Some((*ino, *uid, socket.upgrade()?)))
+            .collect();
+        all.sort_by_key(|(ino, ..)| *ino);
+        all.iter()
+            .filter_map(|(ino, uid, socket)| socket.row(*uid, *ino))
+            .collect()
+    }
+}
+
+#[derive(Default)]
+struct Once(OnceLock<()>);
+
+/// Makes the files of a namespace show what is there; done once.
+pub(super) fn ensure(net: &Arc<NetNamespace>) {
+    net.objects.get::<Once>().0.get_or_init(|| {
+        let tables = net.objects.get::<NetTables>();
+        let add = |name, text: fn(&NetNamespace) -> String| {
+            let net = Arc::downgrade(net);
+            tables.set(
+                name,
+                Arc::new(move || net.upgrade().map_or_else(String::new, |net| text(&net))),
+            );
+        };
+        add("tcp", |net| tcp(net, false));
+        add("tcp6", |net| tcp(net, true));
+        add("udp", |net| udp(net, false));
+        add("udp6", |net| udp(net, true));
+        add("dev", dev);
+        add("route", route);
+        add("arp", arp);
+        add("if_inet6", if_inet6);
+        add("snmp", snmp);
+        add("sockstat", sockstat);
+    });
+}
+
+/// Words of an address as Linux prints them: each in the machine's order.
+fn hex(ip: IpAddr, v6: bool) -> String {
+    let words = |octets: &[u8]| {
+        octets
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .fold(String::new(), |mut text, word| {
+                let _ = write!(text, "{:08X}", u32::from_ne_bytes(*word));
+                text
+            })
+    };
+    match (ip, v6) {
+        (IpAddr::V4(ip), false) => words(&ip.octets()),
+        (IpAddr::V4(ip), true) => words(&ip.to_ipv6_mapped().octets()),
+        (IpAddr::V6(ip), _) => words(&ip.octets()),
+    }
+}
+
+fn ends(row: &Row, v6: bool) -> String {
+    let any = Endpoint::any(if v6 {
+        super::Family::V6
+    } else {
+        super::Family::V4
+    });
+    let remote = row.remote.unwrap_or(any);
+    format!(
+        "{}:{:04X} {}:{:04X} {:02X} {:08X}:{:08X}",
+        hex(row.local.ip, v6),
+        row.local.port,
+        hex(remote.ip, v6),
+        remote.port,
+        row.state,
+        row.send_queue,
+        row.receive_queue
+    )
+}
+
+fn tcp(net: &NetNamespace, v6: bool) -> String {
+    const WIDTH: usize = 149;
+    let mut rows = net.objects.get::<Registry<TcpSocket>>().rows();
+    if let Some(stack) = outside::stack(net) {
+        let nobodys = stack.connections().into_iter().filter(|row| row.orphan);
+        rows.extend(nobodys.map(|row| Row {
+            local: row.local.into(),
+            remote: Some(row.remote.into()),
+            state: row.state,
+            send_queue: row.send_queue,
+            receive_queue: row.receive_queue,
+            uid: 0,
+            ino: 0,
+            v6: row.local.is_ipv6(),
+        }));
+    }
+    let mut text = headers(if v6 { "tcp6" } else { "tcp" }).to_owned();
+    // Listeners come first.
+    rows.sort_by_key(|row| row.state != 10);
+    for (number, row) in rows.iter().filter(|row| row.v6 == v6).enumerate() {
+        let line = format!(
+            "{number:4}: {} 00:00000000 00000000 {:5}        0 {} 1 0000000000000000 100 0 0 10 0",
+            ends(row, v6),
+            row.uid,
+            row.ino
+        );
+        let _ = if v6 {
+            writeln!(text, "{line}")
+        } else {
+            writeln!(text, "{line:WIDTH$}")
+        };
+    }
+    text
+}
+
+fn udp(net: &NetNamespace, v6: bool) -> String {
+    const WIDTH: usize = 127;
+    let rows = net.objects.get::<Registry<UdpSocket>>().rows();
+    let mut text = headers(if v6 { "udp6" } else { "udp" }).to_owned();
+    for (number, row) in rows.iter().filter(|row| row.v6 == v6).enumerate() {
+        let line = format!(
+            "{number:5}: {} 00:00000000 00000000 {:5}        0 {} 2 0000000000000000 0",
+            ends(row, v6),
+            row.uid,
+            row.ino
+        );
+        let _ = if v6 {
+            writeln!(text, "{line}")
+        } else {
+            writeln!(text, "{line:WIDTH$}")
+        };
+    }
+    text
+}
+
+fn dev(net: &NetNamespace) -> String {
+    let mut text = String::from(
+        "Inter-|   Receive                                                |  Transmit\n face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed\n",
+    );
+    for link in interface::links(net) {
+        let c = link.counters;
+        let _ = writeln!(
+            text,
+            "{:>6}: {:7} {:7} {:4} {:4} {:4} {:5} {:10} {:9} {:8} {:7} {:4} {:4} {:4} {:5} {:7} {:10}",
+            link.name,
+            c.rx_bytes,
+            c.rx_packets,
+            0,
+            c.rx_dropped,
+            0,
+            0,
+            0,
+            c.multicast,
+            c.tx_bytes,
+            c.tx_packets,
+            0,
+            c.tx_dropped,
+            0,
+            0,
+            0,
+            0
+        );
+    }
+    text
+}
+
+fn interface_name(net: &NetNamespace, index: u32) -> String {
+    interface::links(net)
+        .into_iter()
+        .find(|link| link.index as u32 == index)
+        .map_or_else(|| "*".to_owned(), |link| link.name)
+}
+
+fn route(net: &NetNamespace) -> String {
+    const WIDTH: usize = 127;
+    const UP: u32 = 1;
+    const GATEWAY: u32 = 2;
+    const HOST: u32 = 4;
+    let mut text = headers("route").to_owned();
+    let Some(stack) = outside::stack(net) else {
+        return text;
+    };
+    for route in &stack.setup().routes {
+        let IpAddr::V4(to) = route.destination else {
+            continue;
+        };
+        let gateway = route.gateway.unwrap_or(IpAddr::from([0; 4]));
+        let mask = u32::MAX
+            .checked_shl(32 - u32::from(route.prefix.min(32)))
+            .unwrap_or(0);
+        let mut flags = UP;
+        if route.gateway.is_some() {
+            flags |= GATEWAY;
+        }
+        if route.prefix == 32 {
+            flags |= HOST;
+        }
+        let line = format!(
+            "{}\t{}\t{}\t{flags:04X}\t0\t0\t{}\t{:08X}\t0\t0\t0",
+            interface_name(net, route.interface),
+            hex(IpAddr::V4(to), false),
+            hex(gateway, false),
+            route.metric,
+            mask.to_be()
+        );
+        let _ = writeln!(text, "{line:WIDTH$}");
+    }
+    text
+}
+
+fn mac(mac: [u8; 6]) -> String {
+    mac.map(|byte| format!("{byte:02x}")).join(":")
+}
+
+fn arp(net: &NetNamespace) -> String {
+    let mut text = headers("arp").to_owned();
+    let Some(stack) = outside::stack(net) else {
+        return text;
+    };
+    for entry in stack.neighbours().iter().filter(|entry| entry.ip.is_ipv4()) {
+        let index = stack
+            .setup()
+            .interfaces
+            .get(entry.link)
+            .map_or(0, |i| i.index);
+        let flags = match entry.state {
+            NeighbourState::Permanent => 6,
+            NeighbourState::Incomplete | NeighbourState::Failed => 0,
+            _ => 2,
+        };
+        let _ = writeln!(
+            text,
+            "{:<16} 0x1         0x{flags:x}         {}     *        {}",
+            entry.ip,
+            mac(entry.mac.unwrap_or_default()),
+            interface_name(net, index)
+        );
+    }
+    text
+}
+
+fn if_inet6(net: &NetNamespace) -> String {
+    let line = |octets: [u8; 16], index, prefix: u8, scope: u8, flags: u32, name: &str| {
+        let address: String = octets.iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("{address} {index:02x} {prefix:02x} {scope:02x} {flags:02x} {name:>8}\n")
+    };
+    let mut text = line(
+        std::net::Ipv6Addr::LOCALHOST.octets(),
+        1,
+        128,
+        0x10,
+        0x80,
+        "lo",
+    );
+    let Some(stack) = outside::stack(net) else {
+        return text;
+    };
+    for interface in &stack.setup().interfaces {
+        for address in &interface.addresses {
+            if let IpAddr::V6(ip) = address.ip {
+                // RT_SCOPE_LINK is IPV6_ADDR_LINKLOCAL here.
+                let scope = if address.scope == 253 { 0x20 } else { 0 };
+                text += &line(
+                    ip.octets(),
+                    interface.index,
+                    address.prefix,
+                    scope,
+                    address.flags & 0xff,
+                    &interface.name,
+                );
+            }
+        }
+    }
+    text
+}
+
+fn snmp(net: &NetNamespace) -> String {
+    let c = outside::stack(net).map_or_else(Default::default, |stack| stack.counters().0);
+    let established = outside::stack(net).map_or(0, |stack| stack.totals().0);
+    let mut text = String::new();
+    let mut section = |name: &str, fields: &str, values: &[u64]| {
+        let values: Vec<String> = values.iter().map(u64::to_string).collect();
+        let _ = writeln!(text, "{name}: {fields}\n{name}: {}", values.join(" "));
+    };
+    section(
+        "Ip",
+        "Forwarding DefaultTTL InReceives InHdrErrors InAddrErrors ForwDatagrams InUnknownProtos InDiscards InDelivers OutRequests OutDiscards OutNoRoutes ReasmTimeout ReasmReqds ReasmOKs ReasmFails FragOKs FragFails FragCreates",
+        &[
+            2,
+            64,
+            c.ip_in_receives,
+            c.ip_in_header_errors,
+            c.ip_in_address_errors,
+            0,
+            0,
+            c.ip_in_discards,
+            c.ip_in_delivers,
+            c.ip_out_requests,
+            c.ip_out_discards,
+            c.ip_out_no_routes,
+            0,
+            c.ip_reassembly_required,
+            c.ip_reassembled,
+            c.ip_reassembly_failed,
+            c.ip_fragmented,
+            0,
+            c.ip_fragments_created,
+        ],
+    );
+    text += "Tcp: RtoAlgorithm RtoMin RtoMax MaxConn ActiveOpens PassiveOpens AttemptFails EstabResets CurrEstab InSegs OutSegs RetransSegs InErrs OutRsts InCsumErrors\n";
+    // The maximum number of connections is not fixed: -1.
+    let _ = writeln!(
+        text,
+        "Tcp: 1 200 120000 -1 {} {} {} {} {established} {} {} 0 {} {} 0",
+        c.tcp_active_opens,
+        c.tcp_passive_opens,
+        c.tcp_attempt_fails,
+        c.tcp_established_resets,
+        c.tcp_in_segments,
+        c.tcp_out_segments,
+        c.tcp_in_errors,
+        c.tcp_out_resets
+    );
+    let mut section = |name: &str, fields: &str, values: &[u64]| {
+        let values: Vec<String> = values.iter().map(u64::to_string).collect();
+        let _ = writeln!(text, "{name}: {fields}\n{name}: {}", values.join(" "));
+    };
+    section(
+        "Udp",
+        "InDatagrams NoPorts InErrors OutDatagrams RcvbufErrors SndbufErrors InCsumErrors IgnoredMulti MemErrors",
+        &[
+            c.udp_in_datagrams,
+            c.udp_no_ports,
+            c.udp_in_errors,
+            c.udp_out_datagrams,
+            0,
+            0,
+            0,
+            0,
+            0,
+        ],
+    );
+    text
+}
+
+fn sockstat(net: &NetNamespace) -> String {
+    let tcp = net.objects.get::<Registry<TcpSocket>>().rows().len();
+    let udp = net.objects.get::<Registry<UdpSocket>>().rows().len();
+    let (_, over, bytes) = outside::stack(net).map_or((0, 0, 0), |stack| stack.totals());
+    format!(
+        "sockets: used {}\nTCP: inuse {tcp} orphan 0 tw {over} alloc {tcp} mem {}\nUDP: inuse {udp} mem 0\nUDPLITE: inuse 0\nRAW: inuse 0\nFRAG: inuse 0 memory 0\n",
+        tcp + udp,
+        bytes.div_ceil(4096)
+    )
+}

@@ -1,0 +1,209 @@
+//! Interfaces: what `netdevice(7)` requests and route dumps show of loopback and of those that the packet stack has.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use abi::{UserAddr, UserIn, UserOut};
+use netstack::LinkCounters;
+
+use super::inet::outside;
+use crate::error::{Errno, SysResult};
+use crate::task::CurrentTask;
+use crate::task::namespaces::NetNamespace;
+
+/// Interface index.
+pub const INDEX: i32 = 1;
+/// Bytes.
+pub const MTU: u32 = 65536;
+/// IFF_UP, IFF_LOOPBACK, IFF_RUNNING.
+pub const FLAGS: u32 = 0x1 | 0x8 | 0x40;
+/// ARPHRD_LOOPBACK.
+pub const HARDWARE: u16 = 772;
+
+/// Bytes of `struct ifreq`.
+const IFREQ_SIZE: usize = 40;
+const IFNAMSIZ: usize = 16;
+
+const SIOCGIFNAME: u32 = 0x8910;
+const SIOCGIFCONF: u32 = 0x8912;
+const SIOCGIFFLAGS: u32 = 0x8913;
+const SIOCGIFADDR: u32 = 0x8915;
+const SIOCGIFBRDADDR: u32 = 0x8919;
+const SIOCGIFNETMASK: u32 = 0x891b;
+const SIOCGIFMETRIC: u32 = 0x891d;
+const SIOCGIFMTU: u32 = 0x8921;
+const SIOCGIFHWADDR: u32 = 0x8927;
+const SIOCGIFINDEX: u32 = 0x8933;
+const SIOCGIFTXQLEN: u32 = 0x8942;
+
+/// An interface as the guest sees it.
+#[derive(Clone, Debug)]
+pub struct Link {
+    /// Number.
+    pub index: i32,
+    /// Name.
+    pub name: String,
+    /// `IFF_*`.
+    pub flags: u32,
+    /// Bytes.
+    pub mtu: u32,
+    /// `ARPHRD_*`.
+    pub hardware: u16,
+    /// Hardware address.
+    pub mac: [u8; 6],
+    /// Transmit queue length.
+    pub tx_queue: u32,
+    /// Queueing discipline.
+    pub qdisc: String,
+    /// `IF_OPER_*`.
+    pub operstate: u8,
+    /// Number of the other end of a pair.
+    pub peer: Option<u32>,
+    /// What went through it.
+    pub counters: LinkCounters,
+}
+
+const ARPHRD_ETHER: u16 = 1;
+
+/// All interfaces of a namespace, loopback first.
+#[must_use]
+pub fn links(net: &NetNamespace) -> Vec<Link> {
+    let mut all = vec![Link {
+        index: INDEX,
+        name: "lo".to_owned(),
+        flags: FLAGS,
+        mtu: MTU,
+        hardware: HARDWARE,
+        mac: [0; 6],
+        tx_queue: 1000,
+        qdisc: "noqueue".to_owned(),
+        operstate: 0,
+        peer: None,
+        counters: LinkCounters::default(),
+    }];
+    if let Some(stack) = outside::stack(net) {
+        let (_, counters) = stack.counters();
+        let outside = stack.setup().interfaces.iter().zip(counters);
+        all.extend(outside.map(|(interface, counters)| Link {
+            index: interface.index as i32,
+            name: interface.name.clone(),
+            flags: interface.flags & 0xffff,
+            mtu: interface.mtu,
+            hardware: ARPHRD_ETHER,
+            mac: interface.mac,
+            tx_queue: interface.tx_queue,
+            qdisc: interface.qdisc.clone(),
+            operstate: interface.operstate,
+            peer: interface.peer,
+            counters,
+        }));
+    }
+    all
+}
+
+/// The first IPv4 address of an interface, with prefix length and broadcast address.
+fn first_address(net: &NetNamespace, index: i32) -> Option<(Ipv4Addr, u8, Ipv4Addr)> {
+    if index == INDEX {
+        return Some((Ipv4Addr::LOCALHOST, 8, Ipv4Addr::UNSPECIFIED));
+    }
+    let stack = outside::stack(net)?;
+    let interfaces = &stack.setup().interfaces;
+    let interface = interfaces.iter().find(|i| i.index as i32 == index)?;
+    interface.addresses.iter().find_map(|address| {
+        let IpAddr::V4(ip) = address.ip else {
+            return None;
+        };
+        let broadcast = address.broadcast.unwrap_or(Ipv4Addr::UNSPECIFIED);
+        Some((ip, address.prefix, broadcast))
+    })
+}
+
+fn inet(ip: Ipv4Addr) -> [u8; 16] {
+    let mut addr = [0; 16];
+    addr[..2].copy_from_slice(&(abi::socket::AF_INET as u16).to_ne_bytes());
+    addr[4..8].copy_from_slice(&ip.octets());
+    addr
+}
+
+fn netmask(prefix: u8) -> Ipv4Addr {
+    let bits = u32::MAX
+        .checked_shl(32 - u32::from(prefix.min(32)))
+        .unwrap_or(0);
+    Ipv4Addr::from(bits)
+}
+
+fn put_name(ifreq: &mut [u8], name: &str) {
+    let name = &name.as_bytes()[..name.len().min(IFNAMSIZ - 1)];
+    ifreq[..IFNAMSIZ].fill(0);
+    ifreq[..name.len()].copy_from_slice(name);
+}
+
+/// Answers the requests that read an interface: `ENODEV` for one that is not there, `ENOTTY` for other requests.
+pub fn ioctl(task: &CurrentTask, request: u32, arg: u64) -> SysResult<i64> {
+    let memory = task.memory();
+    let net = task.namespaces().net.clone();
+    if request == SIOCGIFCONF {
+        return list(task, &net, arg);
+    }
+    if !(0x8900..0x8a00).contains(&request) {
+        return Err(Errno::ENOTTY.into());
+    }
+    let mut ifreq: [u8; IFREQ_SIZE] = memory.get(UserIn::new(UserAddr(arg)))?;
+    let all = links(&net);
+    if request == SIOCGIFNAME {
+        let index = i32::from_ne_bytes([ifreq[16], ifreq[17], ifreq[18], ifreq[19]]);
+        let link = all.iter().find(|link| link.index == index);
+        put_name(&mut ifreq, &link.ok_or(Errno::ENODEV)?.name);
+        memory.put(UserOut::new(UserAddr(arg)), &ifreq)?;
+        return Ok(0);
+    }
+    let end = ifreq[..IFNAMSIZ].iter().position(|b| *b == 0);
+    let name = &ifreq[..end.unwrap_or(IFNAMSIZ)];
+    let link = all.iter().find(|link| link.name.as_bytes() == name);
+    let link = link.ok_or(Errno::ENODEV)?;
+    let address = || first_address(&net, link.index).ok_or(Errno::EADDRNOTAVAIL);
+    let mut value = [0_u8; 16];
+    match request {
+        SIOCGIFFLAGS => value[..2].copy_from_slice(&(link.flags as u16).to_ne_bytes()),
+        SIOCGIFADDR => value = inet(address()?.0),
+        SIOCGIFNETMASK => value = inet(netmask(address()?.1)),
+        SIOCGIFBRDADDR => value = inet(address()?.2),
+        SIOCGIFMTU => value[..4].copy_from_slice(&link.mtu.to_ne_bytes()),
+        SIOCGIFINDEX => value[..4].copy_from_slice(&link.index.to_ne_bytes()),
+        SIOCGIFTXQLEN => value[..4].copy_from_slice(&link.tx_queue.to_ne_bytes()),
+        SIOCGIFHWADDR => {
+            value[..2].copy_from_slice(&link.hardware.to_ne_bytes());
+            value[2..8].copy_from_slice(&link.mac);
+        }
+        SIOCGIFMETRIC => {}
+        _ => return Err(Errno::EPERM.into()),
+    }
+    ifreq[IFNAMSIZ..IFNAMSIZ + 16].copy_from_slice(&value);
+    memory.put(UserOut::new(UserAddr(arg)), &ifreq)?;
+    Ok(0)
+}
+
+/// SIOCGIFCONF: an entry for each interface with an IPv4 address.
+fn list(task: &CurrentTask, net: &NetNamespace, arg: u64) -> SysResult<i64> {
+    let memory = task.memory();
+    // struct ifconf: a length and, aligned, a pointer.
+    let [len, buffer]: [u64; 2] = memory.get(UserIn::new(UserAddr(arg)))?;
+    let room = usize::try_from(len as u32 as i32).map_err(|_| Errno::EINVAL)?;
+    let mut used = 0;
+    for link in links(net) {
+        let Some((ip, ..)) = first_address(net, link.index) else {
+            continue;
+        };
+        if buffer != 0 {
+            if used + IFREQ_SIZE > room {
+                break;
+            }
+            let mut ifreq = [0_u8; IFREQ_SIZE];
+            put_name(&mut ifreq, &link.name);
+            ifreq[IFNAMSIZ..IFNAMSIZ + 16].copy_from_slice(&inet(ip));
+            memory.put(UserOut::new(UserAddr(buffer + used as u64)), &ifreq)?;
+        }
+        used += IFREQ_SIZE;
+    }
+    memory.put(UserOut::new(UserAddr(arg)), &(used as i32))?;
+    Ok(0)
+}

@@ -1,0 +1,304 @@
+//! What `rtnetlink(7)` tells of a namespace: links, addresses, routes and neighbours as bodies and attributes of messages.
+//!
+//! Loopback is always there; the rest is what the packet stack was made from, with its neighbours as they are now.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use abi::socket::{AF_INET, AF_INET6};
+use netstack::NeighbourState;
+use netstack::setup::{Address, Route};
+
+use super::inet::outside;
+use super::interface::{self, Link};
+use crate::task::namespaces::NetNamespace;
+
+/// A message but its header: the family's own header and the attributes.
+pub(super) struct Part {
+    pub(super) body: Vec<u8>,
+    pub(super) attributes: Vec<(u16, Vec<u8>)>,
+}
+
+const LOOPBACK_LABEL: &[u8] = b"lo\0";
+const RT_TABLE_MAIN: u8 = 254;
+const RTN_UNICAST: u8 = 1;
+const FOREVER: u32 = u32::MAX;
+
+fn octets(ip: IpAddr) -> Vec<u8> {
+    match ip {
+        IpAddr::V4(ip) => ip.octets().to_vec(),
+        IpAddr::V6(ip) => ip.octets().to_vec(),
+    }
+}
+
+const fn family(ip: IpAddr) -> u8 {
+    match ip {
+        IpAddr::V4(_) => AF_INET as u8,
+        IpAddr::V6(_) => AF_INET6 as u8,
+    }
+}
+
+fn wanted(asked: u8, ip: IpAddr) -> bool {
+    asked == 0 || asked == family(ip)
+}
+
+fn name(text: &str) -> Vec<u8> {
+    let mut bytes = text.as_bytes().to_vec();
+    bytes.push(0);
+    bytes
+}
+
+/// RTM_NEWLINK of one interface.
+pub(super) fn link(link: &Link) -> Part {
+    // struct ifinfomsg: family, pad, type, index, flags, change.
+    let mut body = vec![0, 0];
+    body.extend_from_slice(&link.hardware.to_ne_bytes());
+    body.extend_from_slice(&link.index.to_ne_bytes());
+    // IFF_LOWER_UP is only seen here.
+    body.extend_from_slice(&(link.flags | 0x1_0000).to_ne_bytes());
+    body.extend_from_slice(&[0; 4]);
+    let broadcast = if link.index == interface::INDEX {
+        vec![0; 6]
+    } else {
+        vec![0xff; 6]
+    };
+    let mut attributes = vec![
+        (3, name(&link.name)),
+        (13, link.tx_queue.to_ne_bytes().to_vec()),
+        // Operational state, default link mode, MTU, group, queueing discipline.
+        (16, vec![link.operstate]),
+        (17, vec![0]),
+        (4, link.mtu.to_ne_bytes().to_vec()),
+        (27, vec![0; 4]),
+        (6, name(&link.qdisc)),
+        (1, link.mac.to_vec()),
+        (2, broadcast),
+        (23, stats64(link)),
+    ];
+    if let Some(peer) = link.peer {
+        attributes.push((5, peer.to_ne_bytes().to_vec()));
+        attributes.push((37, vec![0; 4]));
+    }
+    Part { body, attributes }
+}
+
+/// `struct rtnl_link_stats64`.
+fn stats64(link: &Link) -> Vec<u8> {
+    let c = &link.counters;
+    let mut words = [0_u64; 24];
+    words[..9].copy_from_slice(&[
+        c.rx_packets,
+        c.tx_packets,
+        c.rx_bytes,
+        c.tx_bytes,
+        0,
+        0,
+        c.rx_dropped,
+        c.tx_dropped,
+        c.multicast,
+    ]);
+    words.iter().flat_map(|word| word.to_ne_bytes()).collect()
+}
+
+fn address(index: i32, address: &Address) -> Part {
+    // struct ifaddrmsg: family, prefix length, flags, scope, index.
+    let mut body = vec![
+        family(address.ip),
+        address.prefix,
+        address.flags as u8,
+        address.scope,
+    ];
+    body.extend_from_slice(&index.to_ne_bytes());
+    let mut attributes = vec![(1, octets(address.ip))];
+    if address.ip.is_ipv4() {
+        attributes.push((2, octets(address.ip)));
+    }
+    if let Some(broadcast) = address.broadcast {
+        attributes.push((4, broadcast.octets().to_vec()));
+    }
+    if let Some(label) = &address.label {
+        attributes.push((3, name(label)));
+    }
+    attributes.push((8, address.flags.to_ne_bytes().to_vec()));
+    // struct ifa_cacheinfo: preferred and valid for ever, made and changed at the beginning.
+    let times = [FOREVER, FOREVER, 0, 0];
+    attributes.push((6, times.iter().flat_map(|t| t.to_ne_bytes()).collect()));
+    Part { body, attributes }
+}
+
+/// RTM_NEWADDR of all addresses of a family; 0: of both.
+pub(super) fn addresses(net: &NetNamespace, asked: u8) -> Vec<Part> {
+    const PERMANENT: u32 = 0x80;
+    const SCOPE_HOST: u8 = 254;
+    let local = |ip: IpAddr, prefix, label: Option<&[u8]>| Address {
+        ip,
+        prefix,
+        broadcast: None,
+        scope: SCOPE_HOST,
+        flags: PERMANENT,
+        label: label.map(|_| "lo".to_owned()),
+    };
+    let mut all = vec![
+        (
+            interface::INDEX,
+            local(IpAddr::from([127, 0, 0, 1]), 8, Some(LOOPBACK_LABEL)),
+        ),
+        (
+            interface::INDEX,
+            local(IpAddr::V6(Ipv6Addr::LOCALHOST), 128, None),
+        ),
+    ];
+    if let Some(stack) = outside::stack(net) {
+        for interface in &stack.setup().interfaces {
+            let index = interface.index as i32;
+            all.extend(interface.addresses.iter().map(|a| (index, a.clone())));
+        }
+    }
+    // Linux tells of one family after the other.
+    all.sort_by_key(|(_, address)| address.ip.is_ipv6());
+    all.iter()
+        .filter(|(_, a)| wanted(asked, a.ip))
+        .map(|(index, a)| address(*index, a))
+        .collect()
+}
+
+fn route(route: &Route) -> Part {
+    // struct rtmsg: family, lengths of destination and source, TOS, table, protocol, scope, type, flags.
+    let mut body = vec![
+        family(route.destination),
+        route.prefix,
+        0,
+        0,
+        RT_TABLE_MAIN,
+        route.protocol,
+        route.scope,
+        RTN_UNICAST,
+    ];
+    body.extend_from_slice(&route.flags.to_ne_bytes());
+    let mut attributes = vec![(15, u32::from(RT_TABLE_MAIN).to_ne_bytes().to_vec())];
+    if route.prefix > 0 {
+        attributes.push((1, octets(route.destination)));
+    }
+    if route.metric > 0 {
+        attributes.push((6, route.metric.to_ne_bytes().to_vec()));
+    }
+    if let Some(source) = route.source {
+        attributes.push((7, octets(source)));
+    }
+    if let Some(gateway) = route.gateway {
+        attributes.push((5, octets(gateway)));
+    }
+    attributes.push((4, route.interface.to_ne_bytes().to_vec()));
+    if route.destination.is_ipv6() {
+        // RTA_PREF: medium.
+        attributes.push((20, vec![0]));
+    }
+    Part { body, attributes }
+}
+
+/// RTM_NEWROUTE of all routes of a family.
+pub(super) fn routes(net: &NetNamespace, asked: u8) -> Vec<Part> {
+    let Some(stack) = outside::stack(net) else {
+        return Vec::new();
+    };
+    let mut all: Vec<&Route> = stack.setup().routes.iter().collect();
+    all.sort_by_key(|route| route.destination.is_ipv6());
+    all.into_iter()
+        .filter(|r| wanted(asked, r.destination))
+        .map(route)
+        .collect()
+}
+
+/// RTM_NEWROUTE for the way to one address; `None`: there is none.
+pub(super) fn route_to(net: &NetNamespace, to: IpAddr) -> Option<Part> {
+    const RTN_LOCAL: u8 = 2;
+    const RT_TABLE_LOCAL: u8 = 255;
+    const CLONED: u32 = 0x200;
+    let stack = outside::stack(net);
+    let own = to.is_loopback() || stack.as_ref().is_some_and(|stack| stack.is_own(to));
+    let (kind, table, interface, gateway, source) = if own {
+        let source = match to {
+            IpAddr::V4(ip) if ip.is_loopback() => IpAddr::from([127, 0, 0, 1]),
+            ip => ip,
+        };
+        (
+            RTN_LOCAL,
+            RT_TABLE_LOCAL,
+            interface::INDEX as u32,
+            None,
+            source,
+        )
+    } else {
+        let stack = stack?;
+        let source = stack.source_for(to).ok()?;
+        let mut best: Vec<&Route> = stack
+            .setup()
+            .routes
+            .iter()
+            .filter(|route| netstack::covers(route, to))
+            .collect();
+        best.sort_by_key(|route| (std::cmp::Reverse(route.prefix), route.metric));
+        let route = best.first()?;
+        (
+            RTN_UNICAST,
+            RT_TABLE_MAIN,
+            route.interface,
+            route.gateway,
+            source,
+        )
+    };
+    let mut body = vec![
+        family(to),
+        octets(to).len() as u8 * 8,
+        0,
+        0,
+        table,
+        0,
+        0,
+        kind,
+    ];
+    body.extend_from_slice(&CLONED.to_ne_bytes());
+    let mut attributes = vec![
+        (15, u32::from(table).to_ne_bytes().to_vec()),
+        (1, octets(to)),
+    ];
+    if let Some(gateway) = gateway {
+        attributes.push((5, octets(gateway)));
+    }
+    attributes.push((4, interface.to_ne_bytes().to_vec()));
+    attributes.push((7, octets(source)));
+    Some(Part { body, attributes })
+}
+
+/// RTM_NEWNEIGH of all neighbours of a family.
+pub(super) fn neighbours(net: &NetNamespace, asked: u8) -> Vec<Part> {
+    let Some(stack) = outside::stack(net) else {
+        return Vec::new();
+    };
+    let mut all = stack.neighbours();
+    all.sort_by_key(|entry| (entry.ip.is_ipv6(), entry.link, entry.ip));
+    all.into_iter()
+        .filter(|entry| wanted(asked, entry.ip))
+        .map(|entry| {
+            let interface = stack.setup().interfaces.get(entry.link);
+            let index = interface.map_or(0, |interface| interface.index);
+            let state: u16 = match entry.state {
+                NeighbourState::Incomplete => 0x01,
+                NeighbourState::Reachable => 0x02,
+                NeighbourState::Stale => 0x04,
+                NeighbourState::Probe => 0x10,
+                NeighbourState::Failed => 0x20,
+                NeighbourState::Permanent => 0x80,
+            };
+            // struct ndmsg: family, pad, index, state, flags, type.
+            let mut body = vec![family(entry.ip), 0, 0, 0];
+            body.extend_from_slice(&index.to_ne_bytes());
+            body.extend_from_slice(&state.to_ne_bytes());
+            body.extend_from_slice(&[0, RTN_UNICAST]);
+            let mut attributes = vec![(1, octets(entry.ip))];
+            if let Some(mac) = entry.mac {
+                attributes.push((2, mac.to_vec()));
+            }
+            Part { body, attributes }
+        })
+        .collect()
+}

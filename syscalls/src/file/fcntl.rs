@@ -1,0 +1,136 @@
+//! fcntl: descriptor and status flags, owners; locks, pipes and seals are their modules' business.
+
+use abi::fs::{
+    F_DUPFD, F_DUPFD_CLOEXEC, F_DUPFD_QUERY, F_GET_FILE_RW_HINT, F_GET_RW_HINT, F_GETFD, F_GETFL,
+    F_GETLEASE, F_GETOWN, F_GETOWN_EX, F_GETSIG, F_SET_FILE_RW_HINT, F_SET_RW_HINT, F_SETFD,
+    F_SETFL, F_SETLEASE, F_SETOWN, F_SETOWN_EX, F_SETSIG, F_UNLCK, FOwnerEx, O_APPEND, O_ASYNC,
+    O_DIRECT, O_NOATIME, O_NONBLOCK,
+};
+use abi::{UserIn, UserOut};
+use sentry::error::{Errno, Result, SysResult};
+use sentry::fs::fasync::Owner;
+use sentry::task::CurrentTask;
+use sentry::task::creds::Cap;
+use sentry::task::limits::Resource;
+use sentry::vfs::{Fd, FdFlags, File};
+
+const OWNER_TID: i32 = 0;
+const OWNER_PID: i32 = 1;
+const OWNER_PGRP: i32 = 2;
+
+/// `fcntl(2)`.
+pub async fn fcntl(cx: &CurrentTask, fd: Fd, command: u32, arg: u64) -> SysResult<i64> {
+    let (file, fd_flags) = cx.files().get_with_flags(fd)?;
+    // The few that O_PATH descriptors have too.
+    match command {
+        F_DUPFD => return Ok(dup_from(cx, fd, arg, FdFlags::empty())?),
+        F_DUPFD_CLOEXEC => return Ok(dup_from(cx, fd, arg, FdFlags::CLOEXEC)?),
+        F_DUPFD_QUERY => {
+            let other = cx.files().get(Fd(arg as i32))?;
+            return Ok(i64::from(std::sync::Arc::ptr_eq(&file, &other)));
+        }
+        F_GETFD => return Ok(i64::from(fd_flags.bits())),
+        F_SETFD => {
+            cx.files()
+                .set_flags(fd, FdFlags::from_bits_truncate(arg as u32))?;
+            return Ok(0);
+        }
+        F_GETFL => return Ok(i64::from(file.flags())),
+        _ if file.is_path_only() => return Err(Errno::EBADF.into()),
+        _ => {}
+    }
+    match command {
+        F_SETFL => set_flags(cx, &file, arg as u32)?,
+        F_GETOWN => {
+            let owner = *file.owner.lock();
+            return Ok(i64::from(if owner.kind == OWNER_PGRP {
+                -owner.id
+            } else {
+                owner.id
+            }));
+        }
+        F_SETOWN => {
+            let id = arg as i32;
+            let kind = if id < 0 { OWNER_PGRP } else { OWNER_PID };
+            let id = id.checked_abs().ok_or(Errno::EINVAL)?;
+            set_owner(cx, &file, kind, id)?;
+        }
+        F_GETOWN_EX => {
+            let owner = *file.owner.lock();
+            let value = FOwnerEx {
+                kind: owner.kind,
+                pid: owner.id,
+            };
+            cx.memory().put(UserOut::new(abi::UserAddr(arg)), &value)?;
+        }
+        F_SETOWN_EX => {
+            let value = cx
+                .memory()
+                .get(UserIn::<FOwnerEx>::new(abi::UserAddr(arg)))?;
+            if !(OWNER_TID..=OWNER_PGRP).contains(&value.kind) {
+                return Err(Errno::EINVAL.into());
+            }
+            set_owner(cx, &file, value.kind, value.pid)?;
+        }
+        F_GETSIG => return Ok(i64::from(file.owner.lock().signal)),
+        F_SETSIG => {
+            if arg > 64 {
+                return Err(Errno::EINVAL.into());
+            }
+            file.owner.lock().signal = arg as i32;
+        }
+        F_GETLEASE => return Ok(i64::from(F_UNLCK)),
+        // Leases are refused as a file system without them does.
+        F_SETLEASE => return Err(Errno::EINVAL.into()),
+        F_GET_RW_HINT | F_GET_FILE_RW_HINT => {
+            cx.memory().put(UserOut::new(abi::UserAddr(arg)), &0_u64)?;
+        }
+        F_SET_RW_HINT | F_SET_FILE_RW_HINT => {
+            const RWH_WRITE_LIFE_EXTREME: u64 = 5;
+            let hint = cx.memory().get(UserIn::<u64>::new(abi::UserAddr(arg)))?;
+            if hint > RWH_WRITE_LIFE_EXTREME {
+                return Err(Errno::EINVAL.into());
+            }
+        }
+        _ => return super::locks::fcntl_of_file(cx, &file, command, arg).await,
+    }
+    Ok(0)
+}
+
+fn dup_from(cx: &CurrentTask, fd: Fd, from: u64, flags: FdFlags) -> Result<i64> {
+    let limit = cx.group.limit(Resource::Nofile);
+    let from = u64::from(from as u32);
+    if from >= limit {
+        return Err(Errno::EINVAL);
+    }
+    let files = cx.files();
+    let file = files.get(fd)?;
+    let new = files.install(file, flags, from as usize, limit)?;
+    Ok(i64::from(new.0))
+}
+
+fn set_flags(cx: &CurrentTask, file: &File, flags: u32) -> Result<()> {
+    const CHANGEABLE: u32 = O_APPEND | O_NONBLOCK | O_ASYNC | O_DIRECT | O_NOATIME;
+    if flags & O_NOATIME != 0 && file.flags() & O_NOATIME == 0 {
+        let creds = cx.creds();
+        let owner = file.inode().attr()?.uid;
+        if creds.fsuid != owner && !creds.has(Cap::FOWNER) {
+            return Err(Errno::EPERM);
+        }
+    }
+    file.change_flags(CHANGEABLE, flags);
+    Ok(())
+}
+
+fn set_owner(cx: &CurrentTask, file: &File, kind: i32, id: i32) -> Result<()> {
+    if id != 0 && cx.pid_namespace().pid(id).is_none() {
+        return Err(Errno::ESRCH);
+    }
+    let mut owner = file.owner.lock();
+    *owner = Owner {
+        kind,
+        id,
+        signal: owner.signal,
+    };
+    Ok(())
+}

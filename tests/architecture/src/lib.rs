@@ -1,0 +1,1 @@
+//! Nothing of its own: the tests beside it hold the rules that span crates.

@@ -1,0 +1,8 @@
+//! What the test programs with a `main` of their own share: the command line, running trials on a few threads with cargo's output
+//! ([`trials`]), running a command with a deadline ([`run`]), and finding the binary under test ([`runsc`]).
+
+mod run;
+mod trials;
+
+pub use run::{DEADLINE_CODE, Observation, Scratch, observe, runsc};
+pub use trials::{Options, Outcome, Trial, run_all};

@@ -1,0 +1,9 @@
+//! Real programs on a Debian tree, under runc and under runsc: OCI bundles ([`bundle`]), the two runtimes ([`runtime`]), what is left of a run
+//! ([`tree`]), and people at a terminal ([`terminal`], [`dialog`]).
+
+pub mod bundle;
+pub mod dialog;
+mod host;
+pub mod runtime;
+pub mod terminal;
+pub mod tree;

@@ -1,0 +1,50 @@
+//! The families of cases, one file each.
+
+use crate::case::Case;
+
+macro_rules! families {
+    ($($family:ident),+ $(,)?) => {
+        $(mod $family;)+
+        const FAMILIES: &[(&str, &[Case])] = &[$((stringify!($family), $family::CASES)),+];
+    };
+}
+
+families![
+    process,
+    wait,
+    exec,
+    signals,
+    sigqueue,
+    faults,
+    futex,
+    threads,
+    memory,
+    pipes,
+    events,
+    unix_sockets,
+    open,
+    file_data,
+    directories,
+    attributes,
+    locks,
+    inotify,
+    tty,
+    credentials,
+    time,
+    sysv,
+    seccomp,
+    proc_fs,
+    misc,
+    administration,
+    aio,
+    ptrace,
+];
+
+/// Every case with its family's name.
+pub(crate) fn all() -> impl Iterator<Item = (&'static str, &'static Case)> {
+    FAMILIES
+        .iter()
+        .flat_map(|(family, cases)| cases.iter().map(move |case| (*family, case)))
+}
+
+pub(crate) use exec::run_helper as helper;

@@ -1,0 +1,65 @@
+//! `cargo xtask`: chores of the project that need more than cargo.
+//!
+//! ```text
+//! cargo xtask rootfs [--with-languages]    build the Debian tree that the integration tests run programs in, and print its path
+//! cargo xtask programs [WORD …]            every program of the tests on both platforms three times, the last pinned to one CPU
+//! cargo xtask bench [ROUNDS [calls|commands|idle]]   what programs cost in a sandbox, as ratios to runc (7 rounds); run nothing beside it
+//! cargo xtask vm RUNSC                     cgroup v2 and systemd in a virtual machine, runc as the oracle
+//! cargo xtask engines [WORDS…]   every case in real engines (Docker, containerd, Podman), or those whose names contain one of the words
+//! ```
+
+mod bench;
+mod programs;
+mod rootfs;
+mod vm;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let result = match args.as_slice() {
+        ["bench", rest @ ..] if rest.len() <= 2 => {
+            let Ok(rounds) = rest.first().map_or(Ok(7), |n| n.parse()) else {
+                eprintln!("bench: {} is not a number of rounds", rest[0]);
+                return ExitCode::from(2);
+            };
+            return finish(bench::run(rounds, rest.get(1).copied()));
+        }
+        ["vm", runsc] => return finish(vm::run(std::path::Path::new(runsc))),
+        ["rootfs"] => rootfs::build(),
+        ["rootfs", "--with-languages"] => rootfs::build_with_languages(),
+        ["engines", words @ ..] => return finish(engines(words)),
+        ["programs", words @ ..] => return finish(programs::run(words)),
+        _ => {
+            eprintln!(
+                "usage: cargo xtask rootfs [--with-languages] | programs [WORD …] | bench [ROUNDS [calls|commands|idle]] | vm RUNSC | engines [WORD …]"
+            );
+            return ExitCode::from(2);
+        }
+    };
+    finish(result.map(|path| println!("{}", path.display())))
+}
+
+/// The whole of `tests/engines`; without words also what is not in its smoke slice.
+fn engines(words: &[&str]) -> anyhow::Result<()> {
+    let tree = rootfs::build()?;
+    anyhow::ensure!(tree.exists(), "the Debian tree is missing");
+    let status = std::process::Command::new("cargo")
+        .args(["test", "-p", "engines", "--test", "engines", "--"])
+        .args(words)
+        .env("ENGINES_ALL", "1")
+        .status()?;
+    anyhow::ensure!(status.success(), "the engines' tests failed");
+    Ok(())
+}
+
+fn finish(result: anyhow::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
