@@ -186,9 +186,8 @@ fn timeouts(b: &mut Bench) {
     b.check("too long", &["create", ID]);
     b.change(|config| config["hooks"] = json!({"createRuntime": [{"path": "/bin/sleep", "args": ["sleep", "0.1"], "timeout": 5}]}));
     b.check("in time", &["run", ID]);
-    b.change(|config| {
-        config["hooks"] = json!({"createRuntime": [{"path": "/bin/true", "timeout": -1}]})
-    });
+    // Long enough that it cannot end before the timeout that is already over: then it would be a race, in runc too.
+    b.change(|config| config["hooks"] = json!({"createRuntime": [{"path": "/bin/sleep", "args": ["sleep", "30"], "timeout": -1}]}));
     b.check("negative", &["run", ID]);
 }
 
