@@ -228,6 +228,13 @@ pub enum HostCall {
         /// `MEMBARRIER_CMD_FLAG_*`.
         flags: u32,
     },
+    /// `futex(FUTEX_WAKE_OP)` that wakes nobody: sets `bits` in the word at `at` in one atomic step, `EFAULT` if the guest cannot write there.
+    SetBits {
+        /// Address of the word, a multiple of 4.
+        at: u64,
+        /// What is set: one bit.
+        bit: u32,
+    },
     /// `arch_prctl(ARCH_SET_FS)` on the ordering thread.
     SetFsBase(u64),
     /// `arch_prctl(ARCH_SET_GS)` on the ordering thread.

@@ -109,7 +109,9 @@ async fn run(cx: &CurrentTask) -> ExitStatus {
                 send::end_group(&cx.group, ExitStatus::Signal(Signal::KILL, false));
                 Next::End(ExitStatus::Signal(Signal::KILL, false))
             }
-            Ok(Stop::Syscall(call)) if cx.is_traced() => {
+            Ok(Stop::Syscall(call))
+                if cx.is_traced() || crate::futex::needs_full_stop(&call) =>
+            {
                 match stop_fully(cx, Errno::ENOSYS.as_return()).await {
                     Some(thread) => {
                         set_rax(&*thread, call.nr);
