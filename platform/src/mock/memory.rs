@@ -228,6 +228,7 @@ impl Memory {
             | HostCall::Pin { .. }
             | HostCall::Unpin { .. }
             | HostCall::Barrier { .. }
+            | HostCall::Sequences { .. }
             | HostCall::Usage { .. }
             | HostCall::ThreadClock { .. }
             | HostCall::SetFsBase(_)

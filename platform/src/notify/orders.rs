@@ -253,6 +253,26 @@ pub(crate) fn translate(call: &HostCall) -> Result<(RawCall, Success), Errno> {
                 Success::Zero,
             )
         }
+        HostCall::Sequences {
+            area,
+            len,
+            flags,
+            signature,
+        } => {
+            check_place(*area, *len as usize)?;
+            (
+                [
+                    libc::SYS_rseq as u64,
+                    *area,
+                    u64::from(*len),
+                    u64::from(*flags),
+                    u64::from(*signature),
+                    0,
+                    0,
+                ],
+                Success::Zero,
+            )
+        }
         HostCall::SetFsBase(base) => (
             [libc::SYS_arch_prctl as u64, ARCH_SET_FS, *base, 0, 0, 0, 0],
             Success::Zero,

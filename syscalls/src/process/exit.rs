@@ -14,6 +14,7 @@ use crate::arg::Outcome;
 /// `exit(2)` of one thread.
 pub async fn exit(cx: &CurrentTask, status: i32) -> SysResult<Outcome> {
     cx.set_end(ExitStatus::Code(status as u8));
+    crate::rseq::forget(cx).await;
     Ok(Outcome::Exit)
 }
 
