@@ -438,13 +438,13 @@ mod tests {
             });
             for _ in 0..2000 {
                 let waiter = queue_on(0x60, MATCH_ANY);
-                let woken = wake(key(0x60), 1, MATCH_ANY) + wake(key(0x64), 1, MATCH_ANY);
+                let woken = wake(key(0x60), 1, MATCH_ANY).unwrap() + wake(key(0x64), 1, MATCH_ANY).unwrap();
                 assert_eq!(waiter.cancel(), woken == 1);
             }
             stop.store(true, Ordering::Relaxed);
         });
         assert_eq!(
-            wake(key(0x60), 9, MATCH_ANY) + wake(key(0x64), 9, MATCH_ANY),
+            wake(key(0x60), 9, MATCH_ANY).unwrap() + wake(key(0x64), 9, MATCH_ANY).unwrap(),
             0
         );
     }

@@ -370,8 +370,8 @@ fn lock_pi_goes_on_after_signals() {
         0
     });
     sleep_ms(400);
-    say!("unlock {}", futex(word, FUTEX_UNLOCK_PI, 0));
-    say!("{}", child.wait());
+    let unlocked = futex(word, FUTEX_UNLOCK_PI, 0);
+    say!("{}, unlock {unlocked}", child.wait());
 }
 
 fn lock_shared(word: &AtomicU32) -> Ret {
