@@ -16,7 +16,7 @@ use sentry::exec::{Executor, Reactor};
 use sentry::fs::cgroup_view::{CgroupLimits, Limits};
 use sentry::fs::gofer::watch::Watches;
 use sentry::fs::proc::sys as sysctl;
-use sentry::host_facts::{Gauge, HostFacts, HostFactsSlot};
+use sentry::host_facts::{Gauge, HostFacts, HostFactsSlot, MemoryBooks};
 use sentry::kernel::{Container, Kernel, VisibleResources};
 use sentry::signal::{SigInfo, send};
 use sentry::socket::inet::outside;
@@ -36,6 +36,7 @@ use crate::boot::control::{
     ContainerFds, ContainerStatus, ControlError, Created, ErrorKind, ExitStatus, GuestFd,
     ProcessInfo, Reply, SandboxKernel, SignalScope, Target,
 };
+use crate::boot::ledger::Ledger;
 use crate::cgroup;
 use crate::net::Network;
 use crate::spec::seccomp;
@@ -90,6 +91,7 @@ impl Sandbox {
         config: &SandboxConfig,
         template: Template,
         observed: Observed,
+        ledger: Option<Ledger>,
     ) -> Result<Arc<Self>> {
         let reactor = Reactor::new()?;
         let executor = Executor::new(reactor.clone());
@@ -120,6 +122,7 @@ impl Sandbox {
             cpu_used_ns: gauges
                 .cpu_used
                 .map(|file| gauge(file, cgroup::gauges::cpu_ns)),
+            books: ledger.map(|ledger| Box::new(ledger) as Box<dyn MemoryBooks>),
         };
         kernel.extensions.get::<HostFactsSlot>().set(facts);
         if config.strace.enabled {
