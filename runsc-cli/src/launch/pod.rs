@@ -82,7 +82,7 @@ fn named<'a>(spec: &'a Spec, id: &str) -> Option<(&'a str, &'static Dialect)> {
 /// The sandbox is gone, or the spec names a namespace that none of its containers has.
 pub fn membership(root: &Path, spec: &Spec, id: &str) -> Result<Option<Membership>> {
     let Some((name, dialect)) = named(spec, id) else {
-        return Ok(None);
+        return beside(root, spec, id);
     };
     state::id::validate(name)?;
     let members: Vec<State> = state::all(root)?
@@ -99,10 +99,7 @@ pub fn membership(root: &Path, spec: &Spec, id: &str) -> Result<Option<Membershi
         }
         return Ok(None);
     };
-    let living: Vec<&State> = members
-        .iter()
-        .filter(|state| state.sandbox == first.id && lives(state))
-        .collect();
+    let living = living(&members, &first.id);
     Ok(Some(Membership {
         sandbox: first.id.clone(),
         sentry,
@@ -113,6 +110,42 @@ pub fn membership(root: &Path, spec: &Spec, id: &str) -> Result<Option<Membershi
             pid: owner(spec, LinuxNamespaceType::Pid, &living, &first.id)?,
         },
     }))
+}
+
+/// Without annotations: a container that is given the network of another one (Docker's `--network container:`) lives in its sandbox, for a network is one
+/// sandbox's only.
+fn beside(root: &Path, spec: &Spec, id: &str) -> Result<Option<Membership>> {
+    if path_of(spec, LinuxNamespaceType::Network).is_none() {
+        return Ok(None);
+    }
+    let all = state::all(root)?;
+    let others: Vec<&State> = all
+        .iter()
+        .filter(|state| state.id != id && lives(state))
+        .collect();
+    let Some(neighbour) = network_of(spec, &others) else {
+        return Ok(None);
+    };
+    let sandbox = others.iter().find(|state| state.id == neighbour);
+    let first = sandbox.and_then(|state| others.iter().find(|first| first.id == state.sandbox));
+    let Some((first, sentry)) = first.and_then(|first| Some((first, first.sentry?))) else {
+        return Ok(None);
+    };
+    Ok(Some(Membership {
+        sandbox: first.id.clone(),
+        sentry,
+        shared: SharedNamespaces {
+            network: Some(neighbour),
+            ..SharedNamespaces::default()
+        },
+    }))
+}
+
+fn living<'a>(members: &'a [State], sandbox: &str) -> Vec<&'a State> {
+    members
+        .iter()
+        .filter(|state| state.sandbox == sandbox && lives(state))
+        .collect()
 }
 
 /// Whether a container's annotations name this sandbox.

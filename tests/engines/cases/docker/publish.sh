@@ -19,8 +19,3 @@ perl -MIO::Socket::INET -e "$serve" > served & server=$!
 until_true 'grep -q ready served'
 docker run --rm --runtime "$RUNTIME" base bash -c 'exec 3<>/dev/tcp/$0/8080; echo out >&3; cat <&3' "$gateway"
 kill "$server"
-# The network of another container.
-docker run --detach --name "$NAME" --runtime "$RUNTIME" base perl -MIO::Socket::INET -e "$serve" > /dev/null
-until_logged ready
-code docker run --rm --runtime "$RUNTIME" --network "container:$NAME" base bash -c 'exec 3<>/dev/tcp/127.0.0.1/8080; echo neighbour >&3; cat <&3'
-code docker run --rm --runtime "$RUNTIME" --network host base true
