@@ -169,6 +169,8 @@ pub struct ContainerFds {
     pub gofer_events: Option<OwnedFd>,
     /// Backing file for [`super::config::OverlayMode::File`].
     pub overlay_file: Option<OwnedFd>,
+    /// `cgroup.procs` files of the container's cgroup, if it is another than the template's.
+    pub cgroup: Vec<OwnedFd>,
 }
 
 /// What the command has to do on the host for a container that was made.
@@ -331,6 +333,8 @@ pub enum FdRole {
     GoferEvents,
     /// Backing of a file overlay.
     OverlayFile,
+    /// A `cgroup.procs` file of the host's that the container's processes are to be put into.
+    Cgroup,
 }
 
 /// What the sentry answers. Requests of one connection are answered in order, but for `Wait`, whose answer is [`Response::Exit`] and may come

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use harness::{Options, Outcome, Trial, run_all, runsc};
+use harness::{Options, Outcome, Trial, contained, run_all, runsc};
 use integration::bundle::Bundle;
 
 /// Ends each answer.
@@ -24,6 +24,9 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if let Some(code) = contained(&options) {
+        return code;
+    }
     let platforms = std::env::var("RUNSC_PLATFORMS").unwrap_or_else(|_| "notify".to_owned());
     let cases: [(&str, fn(&mut Guest)); 6] = [
         ("names", names),
@@ -84,7 +87,7 @@ struct Guest {
 impl Guest {
     fn start(platform: &str) -> Self {
         let bundle = Bundle::new(&tree(), &["/bin/bash"]).unwrap_or_else(|e| panic!("{e}"));
-        let id = format!("host-changes-{}", std::process::id());
+        let id = format!("host-changes-{}", harness::run_name());
         let mut child = Command::new(runsc())
             .arg("--root")
             .arg(bundle.path().join("state"))

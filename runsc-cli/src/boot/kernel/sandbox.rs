@@ -16,6 +16,7 @@ use sentry::exec::{Executor, Reactor};
 use sentry::fs::cgroup_view::{CgroupLimits, Limits};
 use sentry::fs::gofer::watch::Watches;
 use sentry::fs::proc::sys as sysctl;
+use sentry::host_cgroup::HostCgroup;
 use sentry::host_facts::{Gauge, HostFacts, HostFactsSlot, MemoryBooks};
 use sentry::kernel::{Container, Kernel, VisibleResources};
 use sentry::signal::{SigInfo, send};
@@ -234,7 +235,9 @@ impl Sandbox {
             }
             None => None,
         };
-        let pid_namespace = if config.namespaces.pid {
+        let pid_namespace = if let Some(id) = &config.shared.pid {
+            self.container(id)?.pid_namespace.clone()
+        } else if config.namespaces.pid {
             PidNamespace::new(Some(kernel.root_pid_namespace.clone()))
         } else {
             kernel.root_pid_namespace.clone()
@@ -253,10 +256,18 @@ impl Sandbox {
             .domainname
             .clone()
             .unwrap_or_else(|| "(none)".to_owned());
+        let of = |id: &Option<String>| -> Result<Option<Arc<Namespaces>>, ControlError> {
+            let Some(id) = id else { return Ok(None) };
+            Ok(Some(self.container(id)?.namespaces.clone()))
+        };
+        let shared = &config.shared;
         let namespaces = Arc::new(Namespaces {
-            uts: UtsNamespace::new(hostname.as_bytes(), domain.as_bytes()),
-            ipc: IpcNamespace::new(),
-            net: NetNamespace::new(),
+            uts: of(&shared.uts)?.map_or_else(
+                || UtsNamespace::new(hostname.as_bytes(), domain.as_bytes()),
+                |other| other.uts.clone(),
+            ),
+            ipc: of(&shared.ipc)?.map_or_else(IpcNamespace::new, |other| other.ipc.clone()),
+            net: of(&shared.network)?.map_or_else(NetNamespace::new, |other| other.net.clone()),
             pid_for_children: pid_namespace.clone(),
         });
         let extensions = sentry::kernel::Extensions::default();
@@ -276,6 +287,7 @@ impl Sandbox {
             visible: parking_lot::RwLock::new(resources),
             extensions,
             frozen: std::sync::atomic::AtomicBool::new(false),
+            host_cgroup: HostCgroup::new(fds.cgroup.into_iter().map(Into::into).collect()),
         });
         let _ = made.set(Arc::downgrade(&container));
         Ok(container)
@@ -381,7 +393,7 @@ fn let_die(books: &Mutex<Books>, id: &str) {
 
 /// Kills every process of a container.
 fn kill_all(container: &Container) {
-    for (_, group) in container.pid_namespace.groups() {
+    for (_, group) in container.groups() {
         send::end_group(&group, KernelStatus::Signal(Signal::KILL, false));
     }
 }
@@ -536,7 +548,7 @@ impl SandboxKernel for Sandbox {
         match scope {
             SignalScope::All => {
                 let container = self.container(&target.container)?;
-                for (_, group) in container.pid_namespace.groups() {
+                for (_, group) in container.groups() {
                     let _ = send::process_signal_from_outside(&group, info);
                 }
                 Ok(())
@@ -596,7 +608,7 @@ impl SandboxKernel for Sandbox {
         let container = self.container(id)?;
         let namespace = &container.pid_namespace;
         let mut list = Vec::new();
-        for (pid, group) in namespace.groups() {
+        for (pid, group) in container.groups() {
             let Some(task) = group.any_task() else {
                 continue;
             };
@@ -654,7 +666,7 @@ impl SandboxKernel for Sandbox {
         let (kernel, books) = (self.kernel.clone(), self.books.clone());
         let id = id.to_owned();
         self.kernel.executor.spawn(async move {
-            for (_, group) in container.pid_namespace.groups() {
+            for (_, group) in container.groups() {
                 ended(&group).await;
             }
             kernel.containers.write().remove(&id);
