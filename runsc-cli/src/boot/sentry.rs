@@ -69,7 +69,11 @@ pub fn main(config_fd: RawFd) -> Result<()> {
         Ok(mut server) => {
             wire::send(&launch, &Report::Serving, &[])?;
             drop(launch);
-            server.run().context("the control server failed")
+            let served = server.run().context("the control server failed");
+            if boot.config.has_log {
+                eprint!("{}", server.counters());
+            }
+            served
         }
         Err(error) => {
             let _ = wire::send(

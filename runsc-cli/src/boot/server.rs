@@ -129,6 +129,11 @@ impl Server {
         self.next_id += 1;
     }
 
+    /// What the kernel has counted.
+    pub fn counters(&self) -> String {
+        self.kernel.counters()
+    }
+
     /// Serves until the last container is gone.
     pub fn run(&mut self) -> io::Result<()> {
         while !self.is_done() {
@@ -422,6 +427,10 @@ impl Server {
             Request::Stacks => Ok(Response::Text {
                 text: kernel.stacks(),
             }),
+            Request::Counters => Ok(Response::Text {
+                text: kernel.counters(),
+            }),
+            Request::Strace { calls } => kernel.strace(&calls).map(|()| Response::Done),
         };
         Some(result.unwrap_or_else(|error| Response::Failed { error }))
     }

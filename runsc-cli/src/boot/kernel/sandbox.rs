@@ -27,6 +27,7 @@ use sentry::task::pids::PidsController;
 use sentry::task::seccomp::Program;
 use sentry::task::{ExitStatus as KernelStatus, PidNamespace, Task, ThreadGroup};
 use sentry::wait::Events;
+use syscalls::strace::filter;
 
 use super::{Observed, Template, mounts, process};
 use crate::boot::config::{
@@ -68,6 +69,7 @@ pub(super) struct Sandbox {
     books: Arc<Mutex<Books>>,
     memory: u64,
     cpus: u32,
+    has_log: bool,
 }
 
 fn no_container() -> ControlError {
@@ -122,14 +124,12 @@ impl Sandbox {
                 .map(|file| gauge(file, cgroup::gauges::cpu_ns)),
         };
         kernel.extensions.get::<HostFactsSlot>().set(facts);
+        if config.has_log {
+            kernel.strace.set_print(Box::new(|line| eprintln!("{line}")));
+        }
         if config.strace.enabled {
-            let calls = config.strace.calls.clone();
-            let _ = kernel.strace.set(Box::new(move |line| {
-                if calls.is_empty() || calls.iter().any(|call| line.contains(&format!(" {call}(")))
-                {
-                    eprintln!("{line}");
-                }
-            }));
+            let calls = filter::parse(&config.strace.calls).map_err(anyhow::Error::msg)?;
+            kernel.strace.set_calls(calls);
         }
         std::thread::Builder::new()
             .name("reactor".to_owned())
@@ -139,6 +139,7 @@ impl Sandbox {
             books: Arc::default(),
             memory: observed.memory,
             cpus,
+            has_log: config.has_log,
         }))
     }
 
@@ -703,6 +704,37 @@ impl SandboxKernel for Sandbox {
             }
         }
         text
+    }
+
+    fn counters(&self) -> String {
+        let mut text = String::from("system calls that were not supported:\n");
+        let counts = self.kernel.unsupported.counts();
+        for (nr, errno, count) in &counts {
+            let name = u32::try_from(*nr).ok().and_then(abi::nr::name);
+            let _ = writeln!(
+                text,
+                "  {count:8} {} ({nr}): {}",
+                name.unwrap_or("unknown"),
+                errno.name()
+            );
+        }
+        if counts.is_empty() {
+            text.push_str("  none\n");
+        }
+        text
+    }
+
+    fn strace(&self, calls: &[String]) -> Result<(), ControlError> {
+        let calls = filter::parse(calls)
+            .map_err(|message| ControlError::new(ErrorKind::Invalid, message))?;
+        if !self.has_log && !calls.is_empty() {
+            return Err(ControlError::new(
+                ErrorKind::Unsupported,
+                "the sandbox was started without --debug-log: there is nowhere to write the trace to",
+            ));
+        }
+        self.kernel.strace.set_calls(calls);
+        Ok(())
     }
 }
 
