@@ -140,7 +140,10 @@ impl Unsupported {
     #[must_use]
     pub fn counts(&self) -> Vec<(u64, Errno, u64)> {
         let counts = self.0.lock();
-        counts.iter().map(|((nr, errno), count)| (*nr, *errno, *count)).collect()
+        counts
+            .iter()
+            .map(|((nr, errno), count)| (*nr, *errno, *count))
+            .collect()
     }
 }
 

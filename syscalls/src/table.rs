@@ -349,7 +349,7 @@ syscall_table! {
 
     // --- process ---
     39 => process::getpid() Full;
-    56 => process::clone(flags: u64 as CLONE, stack: u64 as ADDRESS, parent_tid: UserOut<i32>, child_tid: UserOut<i32>, tls: u64 as ADDRESS) Full full;
+    56 => process::clone(flags: u64 as CLONE, stack: u64 as ADDRESS, parent_tid: UserOut<i32>, child_tid: UserOut<i32> as ADDRESS, tls: u64 as ADDRESS) Full full;
     57 => process::fork() Full full;
     58 => process::vfork() Full full;
     59 => process::execve(path: UserIn<u8>, argv: UserAddr as STRINGS, envp: UserAddr as COUNTED_STRINGS) Full full;

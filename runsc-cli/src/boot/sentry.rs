@@ -69,11 +69,7 @@ pub fn main(config_fd: RawFd) -> Result<()> {
         Ok(mut server) => {
             wire::send(&launch, &Report::Serving, &[])?;
             drop(launch);
-            let served = server.run().context("the control server failed");
-            if boot.config.has_log {
-                eprint!("{}", server.counters());
-            }
-            served
+            server.run().context("the control server failed")
         }
         Err(error) => {
             let _ = wire::send(

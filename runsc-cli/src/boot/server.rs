@@ -129,11 +129,6 @@ impl Server {
         self.next_id += 1;
     }
 
-    /// What the kernel has counted.
-    pub fn counters(&self) -> String {
-        self.kernel.counters()
-    }
-
     /// Serves until the last container is gone.
     pub fn run(&mut self) -> io::Result<()> {
         while !self.is_done() {

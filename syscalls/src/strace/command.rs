@@ -32,7 +32,8 @@ fn decimal(raw: u64) -> Option<String> {
 pub(super) fn fcntl_in(seen: &Seen<'_>, at: usize) -> Option<String> {
     let raw = seen.arg(at);
     match file::FCNTL.name(before(seen, at).cast_signed())? {
-        "F_GETFD" | "F_GETFL" | "F_GETOWN" | "F_GETSIG" | "F_GETLEASE" | "F_GETPIPE_SZ" | "F_GET_SEALS" => nothing(),
+        "F_GETFD" | "F_GETFL" | "F_GETOWN" | "F_GETSIG" | "F_GETLEASE" | "F_GETPIPE_SZ"
+        | "F_GET_SEALS" => nothing(),
         "F_SETFD" => as_flags(&file::DESCRIPTOR, raw),
         "F_SETFL" => as_flags(&file::OPEN, raw),
         "F_ADD_SEALS" => as_flags(&file::SEALS, raw),
@@ -41,7 +42,9 @@ pub(super) fn fcntl_in(seen: &Seen<'_>, at: usize) -> Option<String> {
         "F_GETLK" | "F_SETLK" | "F_SETLKW" | "F_OFD_GETLK" | "F_OFD_SETLK" | "F_OFD_SETLKW" => {
             Some(seen.get::<Flock>(at)?.text())
         }
-        "F_DUPFD" | "F_DUPFD_CLOEXEC" | "F_DUPFD_QUERY" | "F_SETOWN" | "F_SETPIPE_SZ" => decimal(raw),
+        "F_DUPFD" | "F_DUPFD_CLOEXEC" | "F_DUPFD_QUERY" | "F_SETOWN" | "F_SETPIPE_SZ" => {
+            decimal(raw)
+        }
         _ => None,
     }
 }
@@ -56,7 +59,9 @@ pub(super) fn fcntl_out(seen: &Seen<'_>, at: usize) -> Option<String> {
 pub(super) fn ioctl_in(seen: &Seen<'_>, at: usize) -> Option<String> {
     match file::IOCTL.name(before(seen, at).cast_signed())? {
         "TIOCNOTTY" | "TIOCEXCL" | "TIOCNXCL" | "FIONCLEX" | "FIOCLEX" => nothing(),
-        "TIOCSCTTY" | "TCSBRK" | "TCXONC" | "TCFLSH" | "TCSBRKP" | "FICLONE" => decimal(seen.arg(at)),
+        "TIOCSCTTY" | "TCSBRK" | "TCXONC" | "TCFLSH" | "TCSBRKP" | "FICLONE" => {
+            decimal(seen.arg(at))
+        }
         "TIOCSPGRP" | "FIONBIO" | "FIOASYNC" | "TIOCSPTLCK" | "TIOCPKT" => {
             seen.get::<i32>(at).map(|value| format!("[{value}]"))
         }
@@ -69,9 +74,8 @@ pub(super) fn ioctl_in(seen: &Seen<'_>, at: usize) -> Option<String> {
 
 pub(super) fn ioctl_out(seen: &Seen<'_>, at: usize) -> Option<String> {
     match file::IOCTL.name(before(seen, at).cast_signed())? {
-        "TIOCGPGRP" | "FIONREAD" | "TIOCOUTQ" | "TIOCGSID" | "TIOCGPTN" | "TIOCGPTLCK" | "SIOCATMARK" => {
-            seen.get::<i32>(at).map(|value| format!("[{value}]"))
-        }
+        "TIOCGPGRP" | "FIONREAD" | "TIOCOUTQ" | "TIOCGSID" | "TIOCGPTN" | "TIOCGPTLCK"
+        | "SIOCATMARK" => seen.get::<i32>(at).map(|value| format!("[{value}]")),
         "TIOCGWINSZ" => window(seen, at),
         "TCGETS" => terminal(seen, at),
         _ => None,
@@ -80,7 +84,9 @@ pub(super) fn ioctl_out(seen: &Seen<'_>, at: usize) -> Option<String> {
 
 fn window(seen: &Seen<'_>, at: usize) -> Option<String> {
     let [rows, columns, x, y]: [u16; 4] = seen.get(at)?;
-    Some(format!("{{ws_row={rows}, ws_col={columns}, ws_xpixel={x}, ws_ypixel={y}}}"))
+    Some(format!(
+        "{{ws_row={rows}, ws_col={columns}, ws_xpixel={x}, ws_ypixel={y}}}"
+    ))
 }
 
 fn terminal(seen: &Seen<'_>, at: usize) -> Option<String> {
@@ -103,7 +109,9 @@ pub(super) fn prctl_in(seen: &Seen<'_>, at: usize) -> Option<String> {
 pub(super) fn prctl_out(seen: &Seen<'_>, at: usize) -> Option<String> {
     match process::PRCTL.name(before(seen, at).cast_signed())? {
         "PR_GET_NAME" => seen.string(seen.arg(at), 15),
-        "PR_GET_PDEATHSIG" => seen.get::<i32>(at).map(|number| format!("[{}]", signal(number.into()))),
+        "PR_GET_PDEATHSIG" => seen
+            .get::<i32>(at)
+            .map(|number| format!("[{}]", signal(number.into()))),
         _ => None,
     }
 }
@@ -136,10 +144,14 @@ pub(super) fn futex_value(seen: &Seen<'_>, at: usize) -> Option<String> {
 
 pub(super) fn futex_timeout(seen: &Seen<'_>, at: usize) -> Option<String> {
     match futex_command(seen) {
-        "FUTEX_WAIT" | "FUTEX_WAIT_BITSET" | "FUTEX_LOCK_PI" | "FUTEX_LOCK_PI2" | "FUTEX_WAIT_REQUEUE_PI" => {
-            seen.get::<Timespec>(at).map(|time| time.text())
+        "FUTEX_WAIT"
+        | "FUTEX_WAIT_BITSET"
+        | "FUTEX_LOCK_PI"
+        | "FUTEX_LOCK_PI2"
+        | "FUTEX_WAIT_REQUEUE_PI" => seen.get::<Timespec>(at).map(|time| time.text()),
+        "FUTEX_REQUEUE" | "FUTEX_CMP_REQUEUE" | "FUTEX_CMP_REQUEUE_PI" | "FUTEX_WAKE_OP" => {
+            decimal(seen.arg(at))
         }
-        "FUTEX_REQUEUE" | "FUTEX_CMP_REQUEUE" | "FUTEX_CMP_REQUEUE_PI" | "FUTEX_WAKE_OP" => decimal(seen.arg(at)),
         "FUTEX_WAKE_BITSET" => None,
         _ => nothing(),
     }
@@ -170,13 +182,26 @@ pub(super) fn clone_flags(raw: u64) -> String {
         (0, 0) => "0".to_owned(),
         (_, 0) => process::CLONE.text(flags),
         (0, _) => signal(number.cast_signed()),
-        _ => format!("{}|{}", process::CLONE.text(flags), signal(number.cast_signed())),
+        _ => format!(
+            "{}|{}",
+            process::CLONE.text(flags),
+            signal(number.cast_signed())
+        ),
     }
 }
 
 /// `struct clone_args` of `clone3(2)`.
 pub(super) fn clone_args(seen: &Seen<'_>, at: usize) -> Option<String> {
-    let [flags, pidfd, child, parent, exit_signal, stack, stack_size, tls]: [u64; 8] = seen.get(at)?;
+    let [
+        flags,
+        pidfd,
+        child,
+        parent,
+        exit_signal,
+        stack,
+        stack_size,
+        tls,
+    ]: [u64; 8] = seen.get(at)?;
     Some(format!(
         "{{flags={}, pidfd={}, child_tid={}, parent_tid={}, exit_signal={}, stack={}, stack_size={stack_size:#x}, tls={}}}",
         process::CLONE.text(flags),
@@ -214,7 +239,11 @@ pub(super) fn poll_out(seen: &Seen<'_>, at: usize) -> Option<String> {
     let (fds, more) = seen.array::<PollFd>(seen.arg(at), seen.arg(at + 1))?;
     let found = fds.iter().filter(|poll| poll.revents != 0);
     let found = found.map(|poll| {
-        format!("{{fd={}, revents={}}}", poll.fd, event::POLL.text(u64::from(poll.revents)))
+        format!(
+            "{{fd={}, revents={}}}",
+            poll.fd,
+            event::POLL.text(u64::from(poll.revents))
+        )
     });
     Some(list(found, more))
 }
@@ -263,16 +292,29 @@ pub(super) fn wait_status(seen: &Seen<'_>, at: usize) -> Option<String> {
     Some(if status == 0xffff {
         "[{WIFCONTINUED(s)}]".to_owned()
     } else if number == 0 {
-        format!("[{{WIFEXITED(s) && WEXITSTATUS(s) == {}}}]", status >> 8 & 0xff)
+        format!(
+            "[{{WIFEXITED(s) && WEXITSTATUS(s) == {}}}]",
+            status >> 8 & 0xff
+        )
     } else if number == 0x7f {
         let event = match status >> 16 & 0xff {
             0 => String::new(),
             event => format!(" | {event:#x} << 8"),
         };
-        format!("[{{WIFSTOPPED(s) && WSTOPSIG(s) == {}{event}}}]", signal((status >> 8 & 0x7f).into()))
+        format!(
+            "[{{WIFSTOPPED(s) && WSTOPSIG(s) == {}{event}}}]",
+            signal((status >> 8 & 0x7f).into())
+        )
     } else {
-        let core = if status & 0x80 == 0 { "" } else { " && WCOREDUMP(s)" };
-        format!("[{{WIFSIGNALED(s) && WTERMSIG(s) == {}{core}}}]", signal(number.into()))
+        let core = if status & 0x80 == 0 {
+            ""
+        } else {
+            " && WCOREDUMP(s)"
+        };
+        format!(
+            "[{{WIFSIGNALED(s) && WTERMSIG(s) == {}{core}}}]",
+            signal(number.into())
+        )
     })
 }
 
@@ -291,7 +333,11 @@ pub(super) fn cpu_set(seen: &Seen<'_>, at: usize, len: u64) -> Option<String> {
     let (words, _) = seen.array::<u64>(seen.arg(at), len / 8)?;
     let mut cpus = Vec::new();
     for (index, word) in words.iter().enumerate() {
-        cpus.extend((0..64).filter(|bit| word >> bit & 1 == 1).map(|bit| (index * 64 + bit).to_string()));
+        cpus.extend(
+            (0..64)
+                .filter(|bit| word >> bit & 1 == 1)
+                .map(|bit| (index * 64 + bit).to_string()),
+        );
     }
     Some(format!("[{}]", cpus.join(" ")))
 }

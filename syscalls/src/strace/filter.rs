@@ -2,8 +2,8 @@
 
 use sentry::call_trace::CallSet;
 
-use super::shapes;
 use super::shape::Shape;
+use super::shapes;
 use crate::table::{Entry, TABLE};
 
 /// Numbers that have names lie below.

@@ -19,10 +19,14 @@ use super::text;
 const CONTROL: usize = 512;
 
 impl Shown for Msghdr {
-    const IN: Shape = Shape::In(|seen, at| seen.get(at).map(|header| text_of(seen, &header, true, u64::MAX)));
+    const IN: Shape = Shape::In(|seen, at| {
+        seen.get(at)
+            .map(|header| text_of(seen, &header, true, u64::MAX))
+    });
     const OUT: Shape = Shape::Out(|seen, at| {
         let got = seen.result.and_then(|result| u64::try_from(result).ok());
-        seen.get(at).map(|header| text_of(seen, &header, true, got.unwrap_or(0)))
+        seen.get(at)
+            .map(|header| text_of(seen, &header, true, got.unwrap_or(0)))
     });
     fn text(&self) -> String {
         pointer(self.iov)
@@ -43,7 +47,11 @@ pub(super) fn address(bytes: &[u8]) -> String {
             .and_then(|b| b.try_into().ok())
             .map_or(0, u16::from_be_bytes)
     };
-    let Some(family) = bytes.get(..2).and_then(|b| b.try_into().ok()).map(u16::from_le_bytes) else {
+    let Some(family) = bytes
+        .get(..2)
+        .and_then(|b| b.try_into().ok())
+        .map(u16::from_le_bytes)
+    else {
         return text::quoted(bytes, false);
     };
     let rest = bytes.get(2..).unwrap_or(&[]);
@@ -63,11 +71,22 @@ pub(super) fn address(bytes: &[u8]) -> String {
         AF_INET if bytes.len() >= 8 => {
             let host = rest.get(2..6).unwrap_or(&[]);
             let host: Vec<String> = host.iter().map(u8::to_string).collect();
-            let _ = write!(out, ", sin_port=htons({}), sin_addr=inet_addr(\"{}\")", number(2), host.join("."));
+            let _ = write!(
+                out,
+                ", sin_port=htons({}), sin_addr=inet_addr(\"{}\")",
+                number(2),
+                host.join(".")
+            );
         }
         AF_INET6 if bytes.len() >= 28 => {
-            let host: [u8; 16] = bytes.get(8..24).and_then(|b| b.try_into().ok()).unwrap_or_default();
-            let scope: [u8; 4] = bytes.get(24..28).and_then(|b| b.try_into().ok()).unwrap_or_default();
+            let host: [u8; 16] = bytes
+                .get(8..24)
+                .and_then(|b| b.try_into().ok())
+                .unwrap_or_default();
+            let scope: [u8; 4] = bytes
+                .get(24..28)
+                .and_then(|b| b.try_into().ok())
+                .unwrap_or_default();
             let _ = write!(
                 out,
                 ", sin6_port=htons({}), inet_pton(AF_INET6, \"{}\", &sin6_addr), sin6_scope_id={}",
@@ -78,7 +97,10 @@ pub(super) fn address(bytes: &[u8]) -> String {
         }
         AF_NETLINK if bytes.len() >= 12 => {
             let word = |at: usize| {
-                bytes.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_le_bytes)
+                bytes
+                    .get(at..at + 4)
+                    .and_then(|b| b.try_into().ok())
+                    .map_or(0, u32::from_le_bytes)
             };
             let _ = write!(out, ", nl_pid={}, nl_groups={:08x}", word(4), word(8));
         }
@@ -119,7 +141,11 @@ pub(super) fn vector(seen: &Seen<'_>, addr: u64, count: u64, filled: u64) -> Opt
     let parts = parts.iter().map(|[base, len]| {
         let meant = left.min(*len);
         left = left.saturating_sub(*len);
-        let bytes = if meant == 0 && *len > 0 { None } else { seen.bytes(*base, meant) };
+        let bytes = if meant == 0 && *len > 0 {
+            None
+        } else {
+            seen.bytes(*base, meant)
+        };
         let bytes = bytes.unwrap_or_else(|| pointer(*base));
         format!("{{iov_base={bytes}, iov_len={len}}}")
     });
@@ -167,9 +193,9 @@ fn control(seen: &Seen<'_>, header: &Msghdr) -> String {
             message.kind.to_string()
         };
         let value = if message.level == SOL_SOCKET && message.kind == SCM_RIGHTS {
-            let fds = data.chunks_exact(4).map(|fd| {
-                i32::from_le_bytes(fd.try_into().unwrap_or_default()).to_string()
-            });
+            let fds = data
+                .chunks_exact(4)
+                .map(|fd| i32::from_le_bytes(fd.try_into().unwrap_or_default()).to_string());
             list(fds.take(MANY), data.len() / 4 > MANY)
         } else {
             text::buffer(data, data.len())
@@ -180,7 +206,10 @@ fn control(seen: &Seen<'_>, header: &Msghdr) -> String {
         ));
         rest = rest.get(len.next_multiple_of(8)..).unwrap_or(&[]);
     }
-    format!(", msg_control={}", list(shown, header.controllen > CONTROL as u64))
+    format!(
+        ", msg_control={}",
+        list(shown, header.controllen > CONTROL as u64)
+    )
 }
 
 fn messages(seen: &Seen<'_>, at: usize, count: u64) -> Option<String> {
@@ -190,8 +219,15 @@ fn messages(seen: &Seen<'_>, at: usize, count: u64) -> Option<String> {
         .get_array(UserIn::new(UserAddr(seen.arg(at))), shown)
         .ok()?;
     let texts = all.iter().map(|message| {
-        let filled = if seen.result.is_some() { u64::from(message.len) } else { u64::MAX };
-        format!("{{msg_hdr={}}}", text_of(seen, &message.header, true, filled))
+        let filled = if seen.result.is_some() {
+            u64::from(message.len)
+        } else {
+            u64::MAX
+        };
+        format!(
+            "{{msg_hdr={}}}",
+            text_of(seen, &message.header, true, filled)
+        )
     });
     Some(list(texts, count > shown as u64))
 }
@@ -238,7 +274,10 @@ fn option_value(seen: &Seen<'_>, addr: u64, len: u64) -> Option<String> {
         (SOL_SOCKET, SO_RCVTIMEO | SO_SNDTIMEO, 16) => Some(seen.get_at::<Timeval>(addr)?.text()),
         (SOL_SOCKET, SO_PEERCRED, 12) => {
             let peer: Ucred = seen.get_at(addr)?;
-            Some(format!("{{pid={}, uid={}, gid={}}}", peer.pid, peer.uid, peer.gid))
+            Some(format!(
+                "{{pid={}, uid={}, gid={}}}",
+                peer.pid, peer.uid, peer.gid
+            ))
         }
         (_, _, 4) => seen.get_at::<i32>(addr).map(|value| format!("[{value}]")),
         _ => seen.bytes(addr, len),
@@ -267,11 +306,20 @@ mod tests {
             address(&v4),
             "{sa_family=AF_INET, sin_port=htons(80), sin_addr=inet_addr(\"127.0.0.1\")}"
         );
-        assert_eq!(address(b"\x01\0/run/x\0yy"), "{sa_family=AF_UNIX, sun_path=\"/run/x\"}");
-        assert_eq!(address(b"\x01\0\0abc"), "{sa_family=AF_UNIX, sun_path=@\"abc\"}");
+        assert_eq!(
+            address(b"\x01\0/run/x\0yy"),
+            "{sa_family=AF_UNIX, sun_path=\"/run/x\"}"
+        );
+        assert_eq!(
+            address(b"\x01\0\0abc"),
+            "{sa_family=AF_UNIX, sun_path=@\"abc\"}"
+        );
         assert_eq!(address(b"\x01\0"), "{sa_family=AF_UNIX}");
         assert_eq!(address(b"\x01"), "\"\\1\"");
-        assert_eq!(address(b"\x0a\0\0\x50"), "{sa_family=AF_INET6, sa_data=\"\\0P\"}");
+        assert_eq!(
+            address(b"\x0a\0\0\x50"),
+            "{sa_family=AF_INET6, sa_data=\"\\0P\"}"
+        );
         assert_eq!(address(b"\x01\0\0"), "{sa_family=AF_UNIX, sun_path=@\"\"}");
     }
 }

@@ -170,7 +170,8 @@ named! {
 
 /// How many bytes (or elements) the call says that it has stored.
 fn filled(seen: &Seen<'_>) -> u64 {
-    seen.result.map_or(0, |result| u64::try_from(result).unwrap_or(0))
+    seen.result
+        .map_or(0, |result| u64::try_from(result).unwrap_or(0))
 }
 
 /// The mode of a call of open's family, which has one only if it may make the file.
@@ -237,4 +238,3 @@ fn groups(seen: &Seen<'_>, at: usize, count: u64) -> Option<String> {
     let (found, more) = seen.array::<u32>(seen.arg(at), count)?;
     Some(list(found.iter().map(u32::to_string), more))
 }
-

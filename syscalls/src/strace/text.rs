@@ -56,7 +56,10 @@ mod tests {
             r#""a\"\\\n\177ELF\2\1\0""#
         );
         assert_eq!(quoted(b"\x001\xc3\xa4", false), r#""\0001\303\244""#);
-        assert_eq!(buffer(&[b'x'; 40], 40), format!("\"{}\"...", "x".repeat(32)));
+        assert_eq!(
+            buffer(&[b'x'; 40], 40),
+            format!("\"{}\"...", "x".repeat(32))
+        );
         assert_eq!(buffer(b"abc", 3), "\"abc\"");
     }
 }

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::future::poll_fn;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Once, OnceLock, Weak};
 use std::task::Poll;
 
 use abi::signal::{Signal, code};
@@ -55,6 +55,8 @@ struct Entry {
     status: ContainerStatus,
     /// The spec's profile: every process that is started from outside begins with it.
     seccomp: SeccompState,
+    /// What is logged when its first process has ended.
+    farewell: Arc<Once>,
 }
 
 #[derive(Default)]
@@ -125,7 +127,9 @@ impl Sandbox {
         };
         kernel.extensions.get::<HostFactsSlot>().set(facts);
         if config.has_log {
-            kernel.strace.set_print(Box::new(|line| eprintln!("{line}")));
+            kernel
+                .strace
+                .set_print(Box::new(|line| eprintln!("{line}")));
         }
         if config.strace.enabled {
             let calls = filter::parse(&config.strace.calls).map_err(anyhow::Error::msg)?;
@@ -445,6 +449,7 @@ impl SandboxKernel for Sandbox {
                         container,
                         status: ContainerStatus::Created,
                         seccomp,
+                        farewell: Arc::new(Once::new()),
                     },
                 );
                 books.processes.insert(
@@ -570,8 +575,18 @@ impl SandboxKernel for Sandbox {
             Ok(group) => group,
             Err(error) => return reply.send(Err(error)),
         };
+        let farewell = if target.exec.is_none() {
+            self.farewell(&target.container)
+        } else {
+            None
+        };
+        let kernel = self.kernel.clone();
         self.kernel.executor.spawn(async move {
             let status = ended(&group).await;
+            if let Some(once) = farewell {
+                // Before anybody is told, who may kill the sandbox then.
+                once.call_once(|| log_unsupported(&kernel));
+            }
             reply.send(Ok(to_control(status)));
         });
     }
@@ -707,21 +722,7 @@ impl SandboxKernel for Sandbox {
     }
 
     fn counters(&self) -> String {
-        let mut text = String::from("system calls that were not supported:\n");
-        let counts = self.kernel.unsupported.counts();
-        for (nr, errno, count) in &counts {
-            let name = u32::try_from(*nr).ok().and_then(abi::nr::name);
-            let _ = writeln!(
-                text,
-                "  {count:8} {} ({nr}): {}",
-                name.unwrap_or("unknown"),
-                errno.name()
-            );
-        }
-        if counts.is_empty() {
-            text.push_str("  none\n");
-        }
-        text
+        unsupported(&self.kernel).unwrap_or_else(|| "every system call was supported\n".to_owned())
     }
 
     fn strace(&self, calls: &[String]) -> Result<(), ControlError> {
@@ -738,7 +739,32 @@ impl SandboxKernel for Sandbox {
     }
 }
 
+/// How often which calls were answered ENOSYS or EOPNOTSUPP, if any was.
+fn unsupported(kernel: &Kernel) -> Option<String> {
+    let counts = kernel.unsupported.counts();
+    let mut text = String::from("system calls that were not supported:\n");
+    for (nr, errno, count) in &counts {
+        let name = u32::try_from(*nr).ok().and_then(abi::nr::name);
+        let name = name.unwrap_or("unknown");
+        let _ = writeln!(text, "  {count:8} {name} ({nr}): {}", errno.name());
+    }
+    (!counts.is_empty()).then_some(text)
+}
+
+fn log_unsupported(kernel: &Kernel) {
+    if let Some(text) = unsupported(kernel) {
+        eprint!("{text}");
+    }
+}
+
 impl Sandbox {
+    /// What is written once when a container's first process has ended, if there is a log.
+    fn farewell(&self, id: &str) -> Option<Arc<Once>> {
+        let books = self.books.lock();
+        let entry = books.containers.get(id).filter(|_| self.has_log)?;
+        Some(entry.farewell.clone())
+    }
+
     /// Stops or continues every process of a container, unseen by the guests' parents.
     fn set_frozen(&self, id: &str, frozen: bool) -> Result<(), ControlError> {
         let (from, to) = if frozen {
