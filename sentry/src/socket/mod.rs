@@ -88,6 +88,10 @@ pub trait SocketOps: Send + Sync {
     fn get_option(&self, task: &CurrentTask, level: i32, name: i32, max: usize) -> Result<Vec<u8>>;
     /// `setsockopt(2)`.
     fn set_option(&self, task: &CurrentTask, level: i32, name: i32, value: &[u8]) -> Result<()>;
+    /// How many bytes a blocking read of a stream waits for (SO_RCVLOWAT).
+    fn low_water(&self) -> usize {
+        1
+    }
     /// SO_SNDTIMEO (`true`) or SO_RCVTIMEO in nanoseconds; `None`: wait for ever.
     fn timeout_ns(&self, send: bool) -> Option<u64>;
 }

@@ -229,7 +229,7 @@ pub(super) fn route_to(net: &NetNamespace, to: IpAddr) -> Option<Part> {
         )
     } else {
         let stack = stack?;
-        let source = stack.source_for(to).ok()?;
+        let source = stack.source_for(to, None).ok()?;
         let mut best: Vec<&Route> = stack
             .setup()
             .routes
