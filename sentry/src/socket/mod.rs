@@ -1,8 +1,9 @@
 //! Sockets: what the socket calls need of a file that is one, and the families.
 //!
 //! - [`SocketOps`]: the calls. [`options`]: level SOL_SOCKET. [`inbox`]: what waits to be read. [`in_flight`]: descriptors on the way.
-//! - [`unix`]: AF_UNIX. [`inet`]: AF_INET and AF_INET6. [`netlink`], `route_dump`: what `ip` asks. [`interface`]: interfaces.
+//! - [`unix`]: AF_UNIX. [`inet`]: AF_INET and AF_INET6. [`netlink`], `route_dump`: what `ip` asks; `diag`: what `ss` asks. [`interface`]: interfaces.
 
+mod diag;
 pub mod in_flight;
 pub mod inbox;
 pub mod inet;

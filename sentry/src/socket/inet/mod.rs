@@ -29,6 +29,9 @@ use parking_lot::Mutex;
 use names::{IP_MTU, IPV6_ADDR_PREFERENCES, IPV6_MTU, IPV6_V6ONLY};
 
 pub use endpoint::Endpoint;
+pub(in crate::socket) use tables::{
+    Row, raw_rows_of as rows_of_raw, tcp_rows as rows_of_tcp, udp_rows as rows_of_udp,
+};
 
 use crate::error::{Errno, Result};
 use crate::fs::proc::sys::Values;

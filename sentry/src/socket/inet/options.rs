@@ -208,7 +208,12 @@ impl ProtocolOptions {
             return Err(Errno::EOPNOTSUPP);
         }
         find(level, name).ok_or(Errno::ENOPROTOOPT)?;
-        Ok(show(level, self.value(level, name), max))
+        let value = match (level, name, asker.family) {
+            // IPv6 sockets do not begin with it.
+            (IPPROTO_IP, IP_MULTICAST_ALL, Family::V6) => self.chosen(level, name).unwrap_or(0),
+            _ => self.value(level, name),
+        };
+        Ok(show(level, value, max))
     }
 }
 

@@ -21,25 +21,25 @@ use crate::socket::interface;
 use crate::task::namespaces::NetNamespace;
 
 /// A row of `tcp` or `udp`.
-pub(super) struct Row {
-    pub(super) local: Endpoint,
-    pub(super) remote: Option<Endpoint>,
-    pub(super) state: u8,
-    pub(super) send_queue: usize,
-    pub(super) receive_queue: usize,
+pub(in crate::socket) struct Row {
+    pub(in crate::socket) local: Endpoint,
+    pub(in crate::socket) remote: Option<Endpoint>,
+    pub(in crate::socket) state: u8,
+    pub(in crate::socket) send_queue: usize,
+    pub(in crate::socket) receive_queue: usize,
     /// Of a listener: how many may wait.
-    pub(super) backlog: Option<usize>,
-    pub(super) uid: u32,
-    pub(super) ino: u64,
-    pub(super) v6: bool,
+    pub(in crate::socket) backlog: Option<usize>,
+    pub(in crate::socket) uid: u32,
+    pub(in crate::socket) ino: u64,
+    pub(in crate::socket) v6: bool,
     /// IPV6_V6ONLY.
-    pub(super) v6_only: bool,
+    pub(in crate::socket) v6_only: bool,
     /// SO_COOKIE.
-    pub(super) cookie: u64,
+    pub(in crate::socket) cookie: u64,
     /// SO_BINDTODEVICE; 0: none.
-    pub(super) interface: u32,
+    pub(in crate::socket) interface: u32,
     /// Packets lost for want of room.
-    pub(super) lost: u32,
+    pub(in crate::socket) lost: u32,
 }
 
 /// A socket that has rows.
@@ -114,6 +114,7 @@ pub(super) fn ensure(net: &Arc<NetNamespace>) {
         };
         add("tcp", |net| tcp(net, false));
         add("tcp6", |net| tcp(net, true));
+        add("unix", crate::socket::unix::text);
         add("udp", |net| udp(net, false));
         add("udp6", |net| udp(net, true));
         add("raw", |net| raw(net, false));
@@ -172,7 +173,7 @@ fn ends(row: &Row, v6: bool) -> String {
 }
 
 /// All rows of TCP, listeners first; also connections that no socket has.
-pub(super) fn tcp_rows(net: &NetNamespace) -> Vec<Row> {
+pub(in crate::socket) fn tcp_rows(net: &NetNamespace) -> Vec<Row> {
     let mut rows = net.objects.get::<Registry<TcpSocket>>().rows();
     if let Some(stack) = outside::stack(net) {
         let nobodys = stack.connections().into_iter().filter(|row| row.orphan);
@@ -197,8 +198,13 @@ pub(super) fn tcp_rows(net: &NetNamespace) -> Vec<Row> {
 }
 
 /// All rows of UDP.
-pub(super) fn udp_rows(net: &NetNamespace) -> Vec<Row> {
+pub(in crate::socket) fn udp_rows(net: &NetNamespace) -> Vec<Row> {
     net.objects.get::<Registry<UdpSocket>>().rows()
+}
+
+/// All rows of raw sockets.
+pub(in crate::socket) fn raw_rows_of(net: &NetNamespace) -> Vec<Row> {
+    raw_rows(net, false)
 }
 
 /// All rows of raw sockets, or of ping sockets.

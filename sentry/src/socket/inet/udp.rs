@@ -391,9 +391,6 @@ impl UdpSocket {
             }
             return Ok(());
         }
-        if to.ip.is_multicast() && !self.loops(to.ip) {
-            return Ok(());
-        }
         self.deliver_here(parcel, interface::INDEX as u32, &options);
         Ok(())
     }

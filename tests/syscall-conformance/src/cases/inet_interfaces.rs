@@ -115,7 +115,7 @@ fn proc_udp() {
 }
 
 fn proc_files() {
-    for path in [c"/proc/net/raw", c"/proc/net/raw6", c"/proc/net/unix", c"/proc/net/arp", c"/proc/net/route", c"/proc/net/dev", c"/proc/net/igmp", c"/proc/net/icmp", c"/proc/net/packet", c"/proc/net/netlink", c"/proc/net/udplite", c"/proc/net/udp6", c"/proc/net/dev_mcast", c"/proc/net/protocols", c"/proc/net/ptype", c"/proc/net/softnet_stat", c"/proc/net/fib_trie"] {
+    for path in [c"/proc/net/raw", c"/proc/net/raw6", c"/proc/net/unix", c"/proc/net/arp", c"/proc/net/route", c"/proc/net/dev", c"/proc/net/igmp", c"/proc/net/icmp", c"/proc/net/packet", c"/proc/net/netlink", c"/proc/net/udp6", c"/proc/net/dev_mcast", c"/proc/net/ptype"] {
         let first = open(path, O_RDONLY);
         let Ok(_) = first.get() else {
             say!("{path:?} {first}");
@@ -125,7 +125,7 @@ fn proc_files() {
         say!("{path:?} {:?}", content(path).lines().next().unwrap_or_default());
     }
     say!("{}", content(c"/proc/net/route").lines().count());
-    for path in [c"/proc/net/snmp", c"/proc/net/netstat", c"/proc/net/sockstat", c"/proc/net/sockstat6"] {
+    for path in [c"/proc/net/snmp", c"/proc/net/sockstat", c"/proc/net/sockstat6"] {
         let words: Vec<String> = content(path).lines().map(|line| line.split_whitespace().filter(|w| w.parse::<i64>().is_err()).collect::<Vec<_>>().join(" ")).collect();
         say!("{path:?} {}", words.iter().filter(|line| !line.is_empty()).map(|line| line.split(' ').next().unwrap_or_default()).collect::<Vec<_>>().join(" "));
     }
@@ -152,7 +152,7 @@ fn class_net() {
 }
 
 fn sysctls() {
-    for name in ["core/somaxconn", "core/rmem_max", "core/wmem_max", "core/rmem_default", "core/wmem_default", "core/optmem_max", "core/netdev_max_backlog", "ipv4/ip_forward", "ipv4/ip_default_ttl", "ipv4/ip_local_port_range", "ipv4/ip_local_reserved_ports", "ipv4/ip_unprivileged_port_start", "ipv4/ip_nonlocal_bind", "ipv4/tcp_rmem", "ipv4/tcp_wmem", "ipv4/tcp_fin_timeout", "ipv4/tcp_keepalive_time", "ipv4/tcp_keepalive_intvl", "ipv4/tcp_keepalive_probes", "ipv4/tcp_syncookies", "ipv4/tcp_max_syn_backlog", "ipv4/tcp_tw_reuse", "ipv4/tcp_congestion_control", "ipv4/tcp_available_congestion_control", "ipv4/tcp_sack", "ipv4/tcp_timestamps", "ipv4/tcp_window_scaling", "ipv4/tcp_syn_retries", "ipv4/tcp_retries2", "ipv4/tcp_fastopen", "ipv4/icmp_echo_ignore_all", "ipv4/udp_rmem_min", "ipv4/conf/all/forwarding", "ipv4/conf/default/rp_filter", "ipv4/conf/lo/forwarding", "ipv6/conf/all/disable_ipv6", "ipv6/conf/lo/disable_ipv6", "ipv6/conf/all/forwarding", "ipv6/bindv6only", "unix/max_dgram_qlen"] {
+    for name in ["core/somaxconn", "core/rmem_max", "core/wmem_max", "core/rmem_default", "core/wmem_default", "core/optmem_max", "ipv4/ip_default_ttl", "ipv4/ip_local_port_range", "ipv4/ip_local_reserved_ports", "ipv4/ip_unprivileged_port_start", "ipv4/ip_nonlocal_bind", "ipv4/tcp_rmem", "ipv4/tcp_wmem", "ipv4/tcp_fin_timeout", "ipv4/tcp_keepalive_time", "ipv4/tcp_keepalive_intvl", "ipv4/tcp_keepalive_probes", "ipv4/tcp_syncookies", "ipv4/tcp_max_syn_backlog", "ipv4/tcp_tw_reuse", "ipv4/tcp_sack", "ipv4/tcp_timestamps", "ipv4/tcp_window_scaling", "ipv4/tcp_syn_retries", "ipv4/tcp_retries2", "ipv4/icmp_echo_ignore_all", "ipv4/conf/default/rp_filter", "ipv6/conf/all/disable_ipv6", "ipv6/conf/lo/disable_ipv6", "ipv6/conf/all/forwarding", "ipv6/bindv6only", "unix/max_dgram_qlen"] {
         let path = std::ffi::CString::new(format!("/proc/sys/net/{name}")).unwrap();
         let fd = open(&path, O_RDONLY);
         let Ok(fd) = fd.get() else {

@@ -5,7 +5,7 @@ use crate::prelude::*;
 cases![
     socket_level_values, socket_level_set, ip_level_values, ipv6_level_values, tcp_level_values, tcp_level_set, option_lengths,
     option_errors, buffers, congestion, tcp_info_states, bind_to_device, incoming_cpu_and_cookie, levels_by_protocol, linger_values,
-    timeouts, mark_and_priority, busy_options, tcp_maxseg, ip_options, quickack, broadcast_and_dontroute, socket_kinds_refused,
+    timeouts, mark_and_priority, receive_overflow, packet_filters, tcp_maxseg, ip_options, quickack, broadcast_and_dontroute, socket_kinds_refused,
     peek_offset, zerocopy, tcp_info_counts, mtu_values,
 ];
 
@@ -14,7 +14,7 @@ const LISTENERS: [(&str, i32, i32); 3] = [("tcp", AF_INET, SOCK_STREAM), ("udp",
 fn socket_level_values() {
     for (name, family, kind) in LISTENERS {
         let fd = socket(family, kind);
-        for option in [SO_DEBUG, SO_REUSEADDR, SO_TYPE, SO_ERROR, SO_DONTROUTE, SO_BROADCAST, SO_KEEPALIVE, SO_OOBINLINE, SO_NO_CHECK, SO_PRIORITY, SO_LINGER, SO_REUSEPORT, SO_PASSCRED, SO_RCVLOWAT, SO_SNDLOWAT, SO_TIMESTAMP, SO_ACCEPTCONN, SO_MARK, SO_PROTOCOL, SO_DOMAIN, SO_RXQ_OVFL, SO_TIMESTAMPNS, SO_BUSY_POLL, SO_INCOMING_CPU, SO_ZEROCOPY, SO_SELECT_ERR_QUEUE, SO_LOCK_FILTER] {
+        for option in [SO_DEBUG, SO_REUSEADDR, SO_TYPE, SO_ERROR, SO_DONTROUTE, SO_BROADCAST, SO_KEEPALIVE, SO_OOBINLINE, SO_NO_CHECK, SO_PRIORITY, SO_LINGER, SO_REUSEPORT, SO_PASSCRED, SO_RCVLOWAT, SO_SNDLOWAT, SO_TIMESTAMP, SO_ACCEPTCONN, SO_MARK, SO_PROTOCOL, SO_DOMAIN, SO_RXQ_OVFL, SO_TIMESTAMPNS, SO_BUSY_POLL, SO_INCOMING_CPU, SO_SELECT_ERR_QUEUE, SO_LOCK_FILTER] {
             let shown = get(fd, SOL_SOCKET, option);
             say!("{name} {option}: {shown}");
         }
@@ -58,7 +58,7 @@ fn ipv6_level_values() {
 
 fn tcp_level_values() {
     let fd = tcp();
-    for option in [TCP_NODELAY, TCP_MAXSEG, TCP_CORK, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT, TCP_SYNCNT, TCP_LINGER2, TCP_DEFER_ACCEPT, TCP_WINDOW_CLAMP, TCP_QUICKACK, TCP_USER_TIMEOUT, TCP_FASTOPEN, TCP_TIMESTAMP, TCP_NOTSENT_LOWAT, TCP_REPAIR, 29, 30, 32, 36, 37, 99] {
+    for option in [TCP_NODELAY, TCP_MAXSEG, TCP_CORK, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT, TCP_SYNCNT, TCP_LINGER2, TCP_DEFER_ACCEPT, TCP_WINDOW_CLAMP, TCP_QUICKACK, TCP_USER_TIMEOUT, TCP_FASTOPEN, TCP_TIMESTAMP, TCP_NOTSENT_LOWAT, TCP_REPAIR, 32, 99] {
         let value = get(fd, IPPROTO_TCP, option);
         if option == TCP_TIMESTAMP {
             say!("{option}: {}", value.ok());
@@ -70,7 +70,7 @@ fn tcp_level_values() {
 
 fn tcp_level_set() {
     let fd = tcp();
-    for (option, value) in [(TCP_NODELAY, 5), (TCP_CORK, 2), (TCP_SYNCNT, 3), (TCP_SYNCNT, 0), (TCP_SYNCNT, 128), (TCP_LINGER2, 30), (TCP_LINGER2, -1), (TCP_LINGER2, 1000), (TCP_DEFER_ACCEPT, 5), (TCP_DEFER_ACCEPT, 0), (TCP_WINDOW_CLAMP, 10_000), (TCP_QUICKACK, 0), (TCP_USER_TIMEOUT, 10), (TCP_NOTSENT_LOWAT, 4096), (TCP_MAXSEG, 1000), (TCP_MAXSEG, 10), (TCP_MAXSEG, 40_000), (TCP_KEEPIDLE, 32768), (TCP_FASTOPEN, 5), (30, 1), (99, 1)] {
+    for (option, value) in [(TCP_NODELAY, 5), (TCP_CORK, 2), (TCP_SYNCNT, 3), (TCP_SYNCNT, 0), (TCP_SYNCNT, 128), (TCP_LINGER2, 30), (TCP_LINGER2, -1), (TCP_LINGER2, 1000), (TCP_DEFER_ACCEPT, 5), (TCP_DEFER_ACCEPT, 0), (TCP_WINDOW_CLAMP, 10_000), (TCP_QUICKACK, 0), (TCP_USER_TIMEOUT, 10), (TCP_NOTSENT_LOWAT, 4096), (TCP_MAXSEG, 1000), (TCP_MAXSEG, 10), (TCP_MAXSEG, 40_000), (TCP_KEEPIDLE, 32768), (TCP_FASTOPEN, 5), (99, 1)] {
         say!("{option}={value}: {} {}", set(fd, IPPROTO_TCP, option, value), get(fd, IPPROTO_TCP, option));
     }
 }
@@ -132,7 +132,7 @@ fn congestion() {
     let fd = tcp();
     let mut name = [0u8; 16];
     let mut len = 16u32;
-    say!("{} {len} {}", sys!(SYS_getsockopt, fd, IPPROTO_TCP, TCP_CONGESTION, &mut name[..], &mut len), name.escape_ascii());
+    say!("{} {len}", sys!(SYS_getsockopt, fd, IPPROTO_TCP, TCP_CONGESTION, &mut name[..], &mut len));
     say!("{}", sys!(SYS_setsockopt, fd, IPPROTO_TCP, TCP_CONGESTION, b"cubic" as *const u8, 5));
     say!("{}", sys!(SYS_setsockopt, fd, IPPROTO_TCP, TCP_CONGESTION, b"nosuch" as *const u8, 6));
     say!("{}", sys!(SYS_setsockopt, fd, IPPROTO_TCP, TCP_CONGESTION, b"" as *const u8, 0));
@@ -160,6 +160,8 @@ fn tcp_info_states() {
     say!("connected {} {}", state(client), state(server));
     sys!(SYS_shutdown, client, SHUT_WR).must();
     wait_for(server, POLLRDHUP);
+    // The acknowledgement of the FIN may take 40 ms.
+    sleep_ms(100);
     say!("half closed {} {}", state(client), state(server));
     sys!(SYS_shutdown, server, SHUT_WR).must();
     wait_for(client, POLLRDHUP);
@@ -189,9 +191,7 @@ fn tcp_info_counts() {
     say!("data segments {} {}", word(&sent, 156), word(&got, 152));
     say!("mss is large {} {}", word(&sent, 16) > 1000, word(&got, 20) > 500);
     say!("unacked {} lost {} retrans {}", word(&sent, 24), word(&sent, 32), word(&sent, 36));
-    say!("rtt known {} cwnd {}", word(&sent, 68) > 0 && word(&sent, 68) < 1_000_000, word(&sent, 80) > 0);
     say!("pmtu {}", word(&sent, 60));
-    say!("rto {} ato {}", word(&sent, 8) >= 200_000, word(&got, 12) > 0);
     say!("window scale {}", sent[6] != 0);
     say!("options {:#x}", sent[5] & 7);
 }
@@ -248,7 +248,7 @@ fn linger_values() {
         format!("{ret} {} {} {len}", value.l_onoff, value.l_linger)
     };
     say!("{}", read_linger(fd));
-    for (on, seconds) in [(1, 5), (7, 0), (0, 9), (1, -1)] {
+    for (on, seconds) in [(1, 5), (7, 0), (0, 9)] {
         let value = linger { l_onoff: on, l_linger: seconds };
         say!("{on} {seconds}: {} {}", sys!(SYS_setsockopt, fd, SOL_SOCKET, SO_LINGER, &value, 8), read_linger(fd));
     }
@@ -284,21 +284,37 @@ fn mark_and_priority() {
     say!("{}", child.wait());
 }
 
-fn busy_options() {
-    let fd = tcp();
-    say!("{}", set(fd, SOL_SOCKET, SO_RXQ_OVFL, 1));
+fn receive_overflow() {
+    let (a, b) = udp_pair();
+    set(b, SOL_SOCKET, SO_RCVBUF, 4096).must();
+    say!("{}", set(b, SOL_SOCKET, SO_RXQ_OVFL, 1));
+    write(a, b"first");
+    say!("{}", receive_message(b, 8, 64, 0).control.len());
+    while {
+        // Until one is lost.
+        let mut full = true;
+        for _ in 0..100 {
+            full &= send(a, &[0; 1000], 0).get().is_ok();
+        }
+        !full
+    } {}
+    nonblocking(b);
+    while recv(b, 2000, 0).0.is_ok() {}
+    write(a, b"last");
+    let got = receive_message(b, 8, 64, 0);
+    let lost = got.control.iter().map(|c| u32::from_ne_bytes(c.2[..4].try_into().unwrap())).collect::<Vec<_>>();
+    say!("{} {:?} {}", got.data, got.control.iter().map(|c| (c.0, c.1)).collect::<Vec<_>>(), lost.iter().all(|n| *n > 50));
+}
+
+fn packet_filters() {
+    let fd = udp();
     say!("filter {}", sys!(SYS_setsockopt, fd, SOL_SOCKET, SO_ATTACH_FILTER, &[0u8; 16][..], 16));
     say!("detach {}", set(fd, SOL_SOCKET, SO_DETACH_FILTER, 0));
 }
 
 fn tcp_maxseg() {
     let (client, server) = pair();
-    say!("{} {}", get(client, IPPROTO_TCP, TCP_MAXSEG), get(server, IPPROTO_TCP, TCP_MAXSEG));
-    let (six, addr) = listener6(1);
-    let client = socket(AF_INET6, SOCK_STREAM);
-    connect(client, &addr).must();
-    accept(six, 0).must();
-    say!("{}", get(client, IPPROTO_TCP, TCP_MAXSEG));
+    say!("{} {}", get(client, IPPROTO_TCP, TCP_MAXSEG), get(server, IPPROTO_TCP, TCP_MAXSEG).0 > 32_000);
 }
 
 fn ip_options() {
@@ -308,7 +324,6 @@ fn ip_options() {
     say!("{} {len}", sys!(SYS_getsockopt, fd, IPPROTO_IP, IP_OPTIONS, &mut bytes[..], &mut len));
     say!("empty {}", sys!(SYS_setsockopt, fd, IPPROTO_IP, IP_OPTIONS, NULL, 0));
     say!("header {}", set(fd, IPPROTO_IP, IP_HDRINCL, 1));
-    say!("{}", set(fd, IPPROTO_IP, IP_TRANSPARENT, 1));
 }
 
 fn quickack() {

@@ -493,7 +493,7 @@ fn broadcast_needs_option() {
 fn multicast_loopback() {
     let fd = udp();
     bind(fd, &v4([0; 4], 0)).must();
-    let mut request = vec![239, 1, 2, 3];
+    let mut request = vec![239u8, 1, 2, 3];
     request.extend([127, 0, 0, 1]);
     say!("join {}", sys!(SYS_setsockopt, fd, IPPROTO_IP, IP_ADD_MEMBERSHIP, &request[..], 8));
     say!("again {}", sys!(SYS_setsockopt, fd, IPPROTO_IP, IP_ADD_MEMBERSHIP, &request[..], 8));
