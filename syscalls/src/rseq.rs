@@ -68,8 +68,8 @@ pub async fn rseq(
 /// ends inside of the call, where notifications are, and never looks at the area again.
 pub(crate) fn needs_full_stop(cx: &CurrentTask, call: &SyscallArgs) -> bool {
     const EXIT: u64 = 60;
-    let ends_inside = cx.kernel.platform.name() == "notify"
-        && !std::sync::Arc::ptr_eq(&cx.tid(), &cx.group.pid);
+    let ends_inside =
+        cx.kernel.platform.name() == "notify" && !std::sync::Arc::ptr_eq(&cx.tid(), &cx.group.pid);
     call.nr == EXIT && !ends_inside && cx.misc.lock().rseq.0 != 0
 }
 
@@ -108,8 +108,7 @@ fn try_abort(cx: &CurrentTask, area: u64, signature: u32) -> Result<()> {
     let section: CriticalSection = memory.get(UserIn::new(UserAddr(section)))?;
     let thread = cx.thread();
     let mut registers = thread.registers().map_err(|_| Errno::ESRCH)?;
-    let inside =
-        registers.rip.wrapping_sub(section.start_ip) < section.post_commit_offset;
+    let inside = registers.rip.wrapping_sub(section.start_ip) < section.post_commit_offset;
     if section.version != 0 || !inside || section.abort_ip >= GUEST_TOP {
         return Ok(());
     }

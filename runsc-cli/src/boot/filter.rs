@@ -83,7 +83,9 @@ impl Rule {
                 let conditions = pairs.iter().map(|(argument, value)| {
                     SeccompCondition::new(*argument, Len::Dword, Op::Eq, *value)
                 });
-                Ok(vec![SeccompRule::new(conditions.collect::<Result<_, _>>()?)?])
+                Ok(vec![SeccompRule::new(
+                    conditions.collect::<Result<_, _>>()?,
+                )?])
             }
             Check::OneOf(argument, values) => values
                 .iter()

@@ -80,12 +80,7 @@ impl Candidate {
 
 impl Locks {
     /// Tries to take the lock `key` for `who` (`futex_lock_pi_atomic`). `waiters`: keep FUTEX_WAITERS set.
-    pub(super) fn attempt(
-        &self,
-        key: FutexKey,
-        who: &Candidate,
-        waiters: bool,
-    ) -> Result<Attempt> {
+    pub(super) fn attempt(&self, key: FutexKey, who: &Candidate, waiters: bool) -> Result<Attempt> {
         let value = who.word()?;
         let owner_tid = value & FUTEX_TID_MASK;
         if owner_tid == who.tid() {

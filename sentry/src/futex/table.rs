@@ -438,7 +438,8 @@ mod tests {
             });
             for _ in 0..2000 {
                 let waiter = queue_on(0x60, MATCH_ANY);
-                let woken = wake(key(0x60), 1, MATCH_ANY).unwrap() + wake(key(0x64), 1, MATCH_ANY).unwrap();
+                let woken =
+                    wake(key(0x60), 1, MATCH_ANY).unwrap() + wake(key(0x64), 1, MATCH_ANY).unwrap();
                 assert_eq!(waiter.cancel(), woken == 1);
             }
             stop.store(true, Ordering::Relaxed);

@@ -2,8 +2,8 @@
 
 use abi::time::Timeval;
 use abi::{UserIn, UserOut};
-use sentry::host_facts::HostFactsSlot;
 use sentry::error::{Errno, SysResult};
+use sentry::host_facts::HostFactsSlot;
 use sentry::mm::ops::order;
 use sentry::platform::HostCall;
 use sentry::task::{CurrentTask, Times};

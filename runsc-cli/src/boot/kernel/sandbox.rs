@@ -16,6 +16,7 @@ use sentry::exec::{Executor, Reactor};
 use sentry::fs::cgroup_view::{CgroupLimits, Limits};
 use sentry::fs::gofer::watch::Watches;
 use sentry::fs::proc::sys as sysctl;
+use sentry::fs::sysfs;
 use sentry::host_cgroup::HostCgroup;
 use sentry::host_facts::{Gauge, HostFacts, HostFactsSlot, MemoryBooks};
 use sentry::kernel::{Container, Kernel, VisibleResources};
@@ -166,6 +167,7 @@ impl Sandbox {
     /// Gives a container that has not run yet its network.
     fn connect(&self, id: &str, network: Network) -> Result<(), ControlError> {
         let net = self.container(id)?.namespaces.net.clone();
+        self.kernel.extensions.get::<sysfs::NetSlot>().set(&net);
         outside::attach(
             &self.kernel.reactor,
             &net,

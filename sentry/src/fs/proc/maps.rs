@@ -66,7 +66,11 @@ struct Sizes {
 fn show_sizes(sizes: &Sizes, rollup: bool) -> String {
     let mut text = String::new();
     let mut row = |name: &str, bytes: u64| {
-        text.push_str(&format!("{:<16}{:8} kB\n", format!("{name}:"), bytes / 1024));
+        text.push_str(&format!(
+            "{:<16}{:8} kB\n",
+            format!("{name}:"),
+            bytes / 1024
+        ));
     };
     if !rollup {
         row("Size", sizes.size);
@@ -160,7 +164,10 @@ fn by_region(regions: &[RegionLine], host: &[RegionUse]) -> Vec<RegionUse> {
             if uses.start >= region.end {
                 break;
             }
-            let share = uses.end.min(region.end).saturating_sub(uses.start.max(region.start));
+            let share = uses
+                .end
+                .min(region.end)
+                .saturating_sub(uses.start.max(region.start));
             add_part(&mut sum, *uses, share, uses.end.saturating_sub(uses.start));
         }
         sums.push(sum);
@@ -267,7 +274,10 @@ mod tests {
             uses(0x4000, 0x8000, 0x4000),
             uses(0x9000, 0xa000, 0x1000),
         ];
-        let shown: Vec<u64> = by_region(&regions, &host).iter().map(|u| u.resident).collect();
+        let shown: Vec<u64> = by_region(&regions, &host)
+            .iter()
+            .map(|u| u.resident)
+            .collect();
         assert_eq!(shown, [0x1000, 0x1000, 0x3000]);
         assert_eq!(by_region(&regions, &[]).len(), 3);
     }
