@@ -332,14 +332,15 @@ syscall_table! {
     218 => process::set_tid_address(addr: u64) Full;
     231 => process::exit_group(status: i32) Full;
     247 => process::waitid(kind: i32, id: i32, info: UserOut<u8>, options: u32, usage: UserOut<u8>) Full;
-    272 => process::unshare(flags: u64) Partial("no user, time and cgroup namespaces");
+    272 => process::unshare(flags: u64) Partial("no time namespaces");
+    308 => process::setns(fd: Fd, kind: i32) Full;
     312 => process::kcmp(pid1: i32, pid2: i32, kind: i32, index1: u64, index2: u64) Partial("no KCMP_EPOLL_TFD");
     310 => process::process_vm_readv(pid: i32, local: UserAddr, local_count: usize, remote: UserAddr, remote_count: usize, flags: u64) Full;
     311 => process::process_vm_writev(pid: i32, local: UserAddr, local_count: usize, remote: UserAddr, remote_count: usize, flags: u64) Full;
     322 => process::execveat(dir: Fd, path: UserIn<u8>, argv: UserAddr, envp: UserAddr, flags: u32) Full full;
     424 => process::pidfd_send_signal(fd: Fd, signal: i32, info: UserIn<u8>, flags: u32) Full;
     434 => process::pidfd_open(pid: i32, flags: u32) Partial("no PIDFD_THREAD");
-    435 => process::clone3(args: UserAddr, size: usize) Partial("no CLONE_INTO_CGROUP, set_tid, CLONE_NEWUSER") full;
+    435 => process::clone3(args: UserAddr, size: usize) Partial("no CLONE_INTO_CGROUP, set_tid") full;
     438 => process::pidfd_getfd(fd: Fd, wanted: Fd, flags: u32) Full;
 
     101 => ptrace::ptrace(request: u64, tid: i32, addr: u64, data: u64) Partial("no hardware breakpoints, block steps and SYSEMU");

@@ -262,7 +262,7 @@ fn handle(task: &CurrentTask, message: &[u8], answer: &mut Answer) -> i32 {
     let reads = (kind - RTM_BASE) % 4 == 2;
     if !reads {
         // Changing the network needs the capability, and even then there is nothing to change.
-        return if task.creds().has(Cap::NET_ADMIN) {
+        return if task.creds().has_in(&task.namespaces().net.owner, Cap::NET_ADMIN) {
             Errno::EOPNOTSUPP.raw()
         } else {
             Errno::EPERM.raw()
@@ -497,7 +497,7 @@ impl SocketOps for NetlinkSocket {
         }
         // Forced sizes are bounded like others here.
         let name = match name {
-            so::SO_RCVBUFFORCE if task.creds().has(Cap::NET_ADMIN) => so::SO_RCVBUF,
+            so::SO_RCVBUFFORCE if task.creds().has_in(&task.namespaces().net.owner, Cap::NET_ADMIN) => so::SO_RCVBUF,
             name => name,
         };
         let creds = task.creds();

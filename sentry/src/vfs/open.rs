@@ -20,7 +20,7 @@ use super::{
     Path, check_access, events, special,
 };
 use crate::error::{Errno, Result};
-use crate::task::creds::{Cap, Creds};
+use crate::task::creds::Creds;
 
 /// How a guest asked to open.
 #[derive(Clone, Copy, Debug, Default)]
@@ -242,7 +242,7 @@ fn open_tmpfile(
 
 /// `EPERM` for O_NOATIME on another's file.
 fn check_noatime(attr: &Attr, creds: &Creds, flags: u32) -> Result<()> {
-    if flags & O_NOATIME != 0 && creds.fsuid != attr.uid && !creds.has(Cap::FOWNER) {
+    if flags & O_NOATIME != 0 && creds.fsuid != attr.uid && !creds.owns_over(attr.uid) {
         return Err(Errno::EPERM);
     }
     Ok(())
@@ -309,6 +309,9 @@ pub fn open_found(cx: LookupCx<'_>, found: &Found, request: OpenRequest) -> Resu
         // Anonymous inodes have no type; their `open` says ENXIO, as Linux's `no_open`.
         _ => open_plain(inode, path, truncate, request)?,
     };
+    if let Some(task) = cx.task {
+        file.set_opener(task.creds());
+    }
     events::opened(&file);
     Ok(OpenOutcome::Ready(file))
 }

@@ -10,6 +10,7 @@ use sentry::fs::devpts::{ConsoleSlot, console};
 use sentry::fs::host_file;
 use sentry::kernel::{Container, Kernel};
 use sentry::task::Task;
+use sentry::task::user_ns::UserNamespace;
 use sentry::task::creds::{CapSet, Creds};
 use sentry::task::limits::Limits;
 use sentry::task::namespaces::SeccompState;
@@ -140,6 +141,7 @@ pub(super) async fn prepare(
         ambient: set(caps.ambient),
         securebits: 0,
         no_new_privs: config.no_new_privileges,
+        user_ns: UserNamespace::initial(),
     };
     let first = container.init.lock().strong_count() == 0;
     set_cwd(&fs, &creds, &config.cwd, first)?;

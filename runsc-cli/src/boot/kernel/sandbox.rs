@@ -20,7 +20,7 @@ use sentry::host_facts::{Gauge, HostFacts, HostFactsSlot, MemoryBooks};
 use sentry::kernel::{Container, Kernel, VisibleResources};
 use sentry::signal::{SigInfo, send};
 use sentry::socket::inet::outside;
-use sentry::task::namespaces::{
+use sentry::task::namespaces::{CgroupNamespace, 
     IpcNamespace, Namespaces, NetNamespace, SeccompState, UtsNamespace,
 };
 use sentry::task::pids::PidsController;
@@ -257,6 +257,7 @@ impl Sandbox {
             uts: UtsNamespace::new(hostname.as_bytes(), domain.as_bytes()),
             ipc: IpcNamespace::new(),
             net: NetNamespace::new(),
+            cgroup: CgroupNamespace::initial(),
             pid_for_children: pid_namespace.clone(),
         });
         let extensions = sentry::kernel::Extensions::default();

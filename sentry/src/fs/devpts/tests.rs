@@ -14,7 +14,8 @@ use crate::wait::Events;
 const CX: IoCx<'static> = IoCx {
     task: None,
     flags: 0,
-};
+        opener: None,
+    };
 
 fn read(file: &dyn FileOps, max: usize) -> Result<Vec<u8>, SysError> {
     let mut sink = KernelSink::new(max);

@@ -14,6 +14,7 @@ mod tables;
 mod tcp;
 mod udp;
 
+use crate::task::namespaces::NetNamespace;
 use std::sync::Arc;
 
 use abi::socket as so;
@@ -63,7 +64,7 @@ pub fn create(task: &CurrentTask, family: Family, kind: i32, protocol: i32) -> R
             if !(1..=255).contains(&protocol) {
                 return Err(Errno::EPROTONOSUPPORT);
             }
-            task.creds().require(Cap::NET_RAW)?;
+            task.creds().require_in(&task.namespaces().net.owner, Cap::NET_RAW)?;
             Ok(raw::create(task, family, false, protocol))
         }
         (so::SOCK_DGRAM, _) if protocol == family.icmp() => {
@@ -94,9 +95,9 @@ fn check_ping(task: &CurrentTask) -> Result<()> {
 }
 
 /// `EACCES` for a privileged port without the capability.
-fn check_port(creds: &Creds, port: u16) -> Result<()> {
+fn check_port(net: &NetNamespace, creds: &Creds, port: u16) -> Result<()> {
     const FIRST_UNPRIVILEGED: u16 = 1024;
-    if port != 0 && port < FIRST_UNPRIVILEGED && !creds.has(Cap::NET_BIND_SERVICE) {
+    if port != 0 && port < FIRST_UNPRIVILEGED && !creds.has_in(&net.owner, Cap::NET_BIND_SERVICE) {
         return Err(Errno::EACCES);
     }
     Ok(())

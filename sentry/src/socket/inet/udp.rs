@@ -437,7 +437,7 @@ impl SocketOps for UdpFile {
         let at = Endpoint::parse(addr, self.socket.family)?;
         let creds = task.creds();
         outside::check_local(&self.socket.net, at)?;
-        check_port(&creds, at.port)?;
+        check_port(&task.namespaces().net, &creds, at.port)?;
         self.socket.bind_to(at, creds.euid)
     }
     fn listen(&self, _task: &CurrentTask, _backlog: i32) -> Result<()> {

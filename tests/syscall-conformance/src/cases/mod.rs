@@ -35,6 +35,7 @@ families![
     seccomp,
     proc_fs,
     misc,
+    namespaces,
     administration,
     aio,
     ptrace,
