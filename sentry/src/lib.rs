@@ -8,14 +8,17 @@
 //! - [`futex`]: waiting for words of guest memory.
 //! - [`vfs`], [`fs`]: the tree and what hangs in it. [`socket`]: sockets.
 //! - [`ipc`]: System V IPC and POSIX message queues.
+//! - [`call_trace`]: `--strace` and the counts of calls that are not supported.
 //! - [`kernel`]: the sandbox as a whole and its containers.
 
 pub mod aio;
+pub mod call_trace;
 pub mod error;
 pub mod exec;
 pub mod fs;
 pub mod futex;
 pub mod host;
+pub mod host_cgroup;
 pub mod host_facts;
 pub mod ipc;
 pub mod kernel;

@@ -34,9 +34,9 @@ const FUTEX_WAITV_MAX: u32 = 128;
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct FutexWaitv {
-    value: u64,
-    addr: u64,
-    flags: u32,
+    pub(crate) value: u64,
+    pub(crate) addr: u64,
+    pub(crate) flags: u32,
     reserved: u32,
 }
 

@@ -188,26 +188,24 @@ async fn call(cx: &CurrentTask, mut call: SyscallArgs) -> SysResult<Outcome> {
         return instead;
     }
     if call.arch != AUDIT_ARCH_X86_64 {
+        cx.kernel.unsupported.count(call.nr, Errno::ENOSYS);
         return Err(Errno::ENOSYS.into());
     }
     *cx.current_call.lock() = Some(call);
     sentry::vfs::moment::begin();
-    let result = match cx.kernel.strace.get() {
-        None => dispatch(cx, call).await,
-        Some(print) => {
-            let start = Instant::now();
-            let before = crate::strace::before(cx, &call);
-            let result = dispatch(cx, call).await;
-            print(&crate::strace::line(
-                cx,
-                &call,
-                before,
-                &result,
-                start.elapsed(),
-            ));
-            result
-        }
+    let result = if cx.kernel.strace.wants(call.nr) {
+        let start = Instant::now();
+        let before = crate::strace::before(cx, &call);
+        let result = dispatch(cx, call).await;
+        let line = crate::strace::line(cx, &call, before, &result, start.elapsed());
+        cx.kernel.strace.print(&line);
+        result
+    } else {
+        dispatch(cx, call).await
     };
+    if let Err(SysError::Errno(errno @ (Errno::ENOSYS | Errno::EOPNOTSUPP))) = &result {
+        cx.kernel.unsupported.count(call.nr, *errno);
+    }
     *cx.current_call.lock() = None;
     result
 }

@@ -10,7 +10,7 @@ use oci_spec::runtime::LinuxSeccomp;
 use serde::{Deserialize, Serialize};
 
 /// Version of these structures and of the control protocol. A sentry serves exactly the version of the binary that started it.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
 
 /// What holds for the whole sandbox, given to the sentry when it starts.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
@@ -30,6 +30,8 @@ pub struct SandboxConfig {
     pub debug: bool,
     /// System call trace to the sentry's standard error.
     pub strace: StraceConfig,
+    /// The sentry's standard error is a log that somebody asked for.
+    pub has_log: bool,
     /// The only uid (as seen in the sentry's user namespace by `SO_PEERCRED`) that may use the control socket.
     pub control_uid: u32,
     /// Count of the CPUs that guests may use (affinity and quota of the sandbox); 0 means unknown.
@@ -76,7 +78,7 @@ pub enum NetworkMode {
 pub struct StraceConfig {
     /// Trace at all.
     pub enabled: bool,
-    /// Names of the calls to trace; empty means every call.
+    /// Names and groups of the calls to trace (see `syscalls::strace::filter`); empty means every call.
     pub calls: Vec<String>,
 }
 
@@ -95,6 +97,9 @@ pub struct ContainerConfig {
     pub mounts: Vec<MountConfig>,
     /// Guest-side namespaces that the container gets for itself; those not listed are the sandbox's.
     pub namespaces: NamespaceConfig,
+    /// Those that it shares with other containers of the sandbox.
+    #[serde(default)]
+    pub shared: SharedNamespaces,
     /// UTS node name; `None` keeps the sandbox's.
     pub hostname: Option<String>,
     /// NIS domain name.
@@ -284,6 +289,19 @@ pub struct NamespaceConfig {
     pub cgroup: bool,
     /// Own user namespace.
     pub user: bool,
+}
+
+/// Namespaces of other containers of the sandbox, by container id, that a container joins.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+pub struct SharedNamespaces {
+    /// Whose network.
+    pub network: Option<String>,
+    /// Whose System V IPC and message queues.
+    pub ipc: Option<String>,
+    /// Whose host name.
+    pub uts: Option<String>,
+    /// Whose pids.
+    pub pid: Option<String>,
 }
 
 /// A device node in the container.

@@ -169,6 +169,8 @@ pub struct ContainerFds {
     pub gofer_events: Option<OwnedFd>,
     /// Backing file for [`super::config::OverlayMode::File`].
     pub overlay_file: Option<OwnedFd>,
+    /// `cgroup.procs` files of the container's cgroup, if it is another than the template's.
+    pub cgroup: Vec<OwnedFd>,
 }
 
 /// What the command has to do on the host for a container that was made.
@@ -225,6 +227,12 @@ pub trait SandboxKernel: Send + Sync {
 
     /// Every guest thread's state and the call it is in, as text for people.
     fn stacks(&self) -> String;
+
+    /// How often which calls were not supported, as text for people.
+    fn counters(&self) -> String;
+
+    /// Traces these calls of all containers from now on: names and groups, `all` or `none`.
+    fn strace(&self, calls: &[String]) -> Result<(), ControlError>;
 }
 
 /// What a command or a proxy asks over the control socket. Descriptors are attached to the frame in the order given per variant.
@@ -317,6 +325,13 @@ pub enum Request {
     },
     /// [`SandboxKernel::stacks`].
     Stacks,
+    /// [`SandboxKernel::counters`].
+    Counters,
+    /// [`SandboxKernel::strace`].
+    Strace {
+        /// Names and groups.
+        calls: Vec<String>,
+    },
 }
 
 /// What an attached descriptor is.
@@ -331,6 +346,8 @@ pub enum FdRole {
     GoferEvents,
     /// Backing of a file overlay.
     OverlayFile,
+    /// A `cgroup.procs` file of the host's that the container's processes are to be put into.
+    Cgroup,
 }
 
 /// What the sentry answers. Requests of one connection are answered in order, but for `Wait`, whose answer is [`Response::Exit`] and may come

@@ -422,6 +422,10 @@ impl Server {
             Request::Stacks => Ok(Response::Text {
                 text: kernel.stacks(),
             }),
+            Request::Counters => Ok(Response::Text {
+                text: kernel.counters(),
+            }),
+            Request::Strace { calls } => kernel.strace(&calls).map(|()| Response::Done),
         };
         Some(result.unwrap_or_else(|error| Response::Failed { error }))
     }
@@ -535,6 +539,7 @@ fn sort_fds(roles: &[FdRole], fds: Vec<OwnedFd>) -> Result<ContainerFds, Control
         gofer_channels: Vec::new(),
         gofer_events: None,
         overlay_file: None,
+        cgroup: Vec::new(),
     };
     for (role, fd) in roles.iter().zip(fds) {
         match role {
@@ -551,6 +556,7 @@ fn sort_fds(roles: &[FdRole], fds: Vec<OwnedFd>) -> Result<ContainerFds, Control
             FdRole::GoferChannel => sorted.gofer_channels.push(fd),
             FdRole::GoferEvents => sorted.gofer_events = Some(fd),
             FdRole::OverlayFile => sorted.overlay_file = Some(fd),
+            FdRole::Cgroup => sorted.cgroup.push(fd),
         }
     }
     Ok(sorted)

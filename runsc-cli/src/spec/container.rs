@@ -117,6 +117,7 @@ pub fn translate(
             },
             mounts: mount_list,
             namespaces: namespaces(linux),
+            shared: crate::boot::config::SharedNamespaces::default(),
             // Without one it is the host's: a fresh UTS namespace begins as a copy.
             hostname: spec
                 .hostname()

@@ -7,6 +7,7 @@ pub mod in_flight;
 pub mod inbox;
 pub mod inet;
 pub mod interface;
+pub mod loopback;
 pub mod netlink;
 pub mod options;
 mod route_dump;

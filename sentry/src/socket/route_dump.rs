@@ -8,6 +8,7 @@ use abi::socket::{AF_INET, AF_INET6};
 use netstack::NeighbourState;
 use netstack::setup::{Address, Route};
 
+use super::loopback::Loopback;
 use super::inet::outside;
 use super::interface::{self, Link};
 use crate::task::namespaces::NetNamespace;
@@ -137,16 +138,16 @@ pub(super) fn addresses(net: &NetNamespace, asked: u8) -> Vec<Part> {
         flags: PERMANENT,
         label: label.map(|_| "lo".to_owned()),
     };
-    let mut all = vec![
-        (
-            interface::INDEX,
-            local(IpAddr::from([127, 0, 0, 1]), 8, Some(LOOPBACK_LABEL)),
-        ),
-        (
-            interface::INDEX,
-            local(IpAddr::V6(Ipv6Addr::LOCALHOST), 128, None),
-        ),
-    ];
+    let loopback = net.objects.get::<Loopback>();
+    let mut all = Vec::new();
+    if loopback.is_addressed() {
+        let ip = IpAddr::from([127, 0, 0, 1]);
+        all.push((interface::INDEX, local(ip, 8, Some(LOOPBACK_LABEL))));
+    }
+    if loopback.is_up() {
+        let ip = IpAddr::V6(Ipv6Addr::LOCALHOST);
+        all.push((interface::INDEX, local(ip, 128, None)));
+    }
     if let Some(stack) = outside::stack(net) {
         for interface in &stack.setup().interfaces {
             let index = interface.index as i32;
@@ -214,6 +215,9 @@ pub(super) fn route_to(net: &NetNamespace, to: IpAddr) -> Option<Part> {
     const RT_TABLE_LOCAL: u8 = 255;
     const CLONED: u32 = 0x200;
     let stack = outside::stack(net);
+    if to.is_loopback() && !net.objects.get::<Loopback>().reaches(to) {
+        return None;
+    }
     let own = to.is_loopback() || stack.as_ref().is_some_and(|stack| stack.is_own(to));
     let (kind, table, interface, gateway, source) = if own {
         let source = match to {

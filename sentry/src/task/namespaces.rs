@@ -75,12 +75,14 @@ pub struct NetNamespace {
 }
 
 impl NetNamespace {
-    /// An empty one with loopback only. It belongs to the sandbox's own user namespace.
+    /// One with loopback only, which is up. It belongs to the sandbox's own user namespace.
     #[must_use]
     pub fn new() -> Arc<Self> {
-        Self::owned(UserNamespace::initial())
+        let net = Self::owned(UserNamespace::initial());
+        net.objects.get::<crate::socket::loopback::Loopback>().set_up(true);
+        net
     }
-    /// An empty one with loopback only.
+    /// One with loopback only, which is down.
     #[must_use]
     pub fn owned(owner: Arc<UserNamespace>) -> Arc<Self> {
         Arc::new(Self {

@@ -14,10 +14,10 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Rusage {
-    utime: Timeval,
-    stime: Timeval,
+    pub(crate) utime: Timeval,
+    pub(crate) stime: Timeval,
     /// Kibibytes.
-    maxrss: i64,
+    pub(crate) maxrss: i64,
     ixrss: i64,
     idrss: i64,
     isrss: i64,
@@ -98,15 +98,15 @@ pub async fn getrusage(cx: &CurrentTask, who: i32, at: UserOut<Rusage>) -> SysRe
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Sysinfo {
-    uptime: i64,
+    pub(crate) uptime: i64,
     loads: [u64; 3],
-    totalram: u64,
-    freeram: u64,
+    pub(crate) totalram: u64,
+    pub(crate) freeram: u64,
     sharedram: u64,
     bufferram: u64,
     totalswap: u64,
     freeswap: u64,
-    procs: u16,
+    pub(crate) procs: u16,
     pad: [u16; 3],
     totalhigh: u64,
     freehigh: u64,

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::future::poll_fn;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Once, OnceLock, Weak};
 use std::task::Poll;
 
 use abi::signal::{Signal, code};
@@ -16,6 +16,7 @@ use sentry::exec::{Executor, Reactor};
 use sentry::fs::cgroup_view::{CgroupLimits, Limits};
 use sentry::fs::gofer::watch::Watches;
 use sentry::fs::proc::sys as sysctl;
+use sentry::host_cgroup::HostCgroup;
 use sentry::host_facts::{Gauge, HostFacts, HostFactsSlot, MemoryBooks};
 use sentry::kernel::{Container, Kernel, VisibleResources};
 use sentry::signal::{SigInfo, send};
@@ -27,6 +28,7 @@ use sentry::task::pids::PidsController;
 use sentry::task::seccomp::Program;
 use sentry::task::{ExitStatus as KernelStatus, PidNamespace, Task, ThreadGroup};
 use sentry::wait::Events;
+use syscalls::strace::filter;
 
 use super::{Observed, Template, mounts, process};
 use crate::boot::config::{
@@ -55,6 +57,8 @@ struct Entry {
     status: ContainerStatus,
     /// The spec's profile: every process that is started from outside begins with it.
     seccomp: SeccompState,
+    /// What is logged when its first process has ended.
+    farewell: Arc<Once>,
 }
 
 #[derive(Default)]
@@ -69,6 +73,7 @@ pub(super) struct Sandbox {
     books: Arc<Mutex<Books>>,
     memory: u64,
     cpus: u32,
+    has_log: bool,
 }
 
 fn no_container() -> ControlError {
@@ -125,14 +130,14 @@ impl Sandbox {
             books: ledger.map(|ledger| Box::new(ledger) as Box<dyn MemoryBooks>),
         };
         kernel.extensions.get::<HostFactsSlot>().set(facts);
+        if config.has_log {
+            kernel
+                .strace
+                .set_print(Box::new(|line| eprintln!("{line}")));
+        }
         if config.strace.enabled {
-            let calls = config.strace.calls.clone();
-            let _ = kernel.strace.set(Box::new(move |line| {
-                if calls.is_empty() || calls.iter().any(|call| line.contains(&format!(" {call}(")))
-                {
-                    eprintln!("{line}");
-                }
-            }));
+            let calls = filter::parse(&config.strace.calls).map_err(anyhow::Error::msg)?;
+            kernel.strace.set_calls(calls);
         }
         std::thread::Builder::new()
             .name("reactor".to_owned())
@@ -142,6 +147,7 @@ impl Sandbox {
             books: Arc::default(),
             memory: observed.memory,
             cpus,
+            has_log: config.has_log,
         }))
     }
 
@@ -234,7 +240,9 @@ impl Sandbox {
             }
             None => None,
         };
-        let pid_namespace = if config.namespaces.pid {
+        let pid_namespace = if let Some(id) = &config.shared.pid {
+            self.container(id)?.pid_namespace.clone()
+        } else if config.namespaces.pid {
             PidNamespace::new(Some(kernel.root_pid_namespace.clone()))
         } else {
             kernel.root_pid_namespace.clone()
@@ -253,10 +261,18 @@ impl Sandbox {
             .domainname
             .clone()
             .unwrap_or_else(|| "(none)".to_owned());
+        let of = |id: &Option<String>| -> Result<Option<Arc<Namespaces>>, ControlError> {
+            let Some(id) = id else { return Ok(None) };
+            Ok(Some(self.container(id)?.namespaces.clone()))
+        };
+        let shared = &config.shared;
         let namespaces = Arc::new(Namespaces {
-            uts: UtsNamespace::new(hostname.as_bytes(), domain.as_bytes()),
-            ipc: IpcNamespace::new(),
-            net: NetNamespace::new(),
+            uts: of(&shared.uts)?.map_or_else(
+                || UtsNamespace::new(hostname.as_bytes(), domain.as_bytes()),
+                |other| other.uts.clone(),
+            ),
+            ipc: of(&shared.ipc)?.map_or_else(IpcNamespace::new, |other| other.ipc.clone()),
+            net: of(&shared.network)?.map_or_else(NetNamespace::new, |other| other.net.clone()),
             cgroup: CgroupNamespace::initial(),
             pid_for_children: pid_namespace.clone(),
         });
@@ -277,6 +293,7 @@ impl Sandbox {
             visible: parking_lot::RwLock::new(resources),
             extensions,
             frozen: std::sync::atomic::AtomicBool::new(false),
+            host_cgroup: HostCgroup::new(fds.cgroup.into_iter().map(Into::into).collect()),
         });
         let _ = made.set(Arc::downgrade(&container));
         Ok(container)
@@ -382,7 +399,7 @@ fn let_die(books: &Mutex<Books>, id: &str) {
 
 /// Kills every process of a container.
 fn kill_all(container: &Container) {
-    for (_, group) in container.pid_namespace.groups() {
+    for (_, group) in container.groups() {
         send::end_group(&group, KernelStatus::Signal(Signal::KILL, false));
     }
 }
@@ -448,6 +465,7 @@ impl SandboxKernel for Sandbox {
                         container,
                         status: ContainerStatus::Created,
                         seccomp,
+                        farewell: Arc::new(Once::new()),
                     },
                 );
                 books.processes.insert(
@@ -537,7 +555,7 @@ impl SandboxKernel for Sandbox {
         match scope {
             SignalScope::All => {
                 let container = self.container(&target.container)?;
-                for (_, group) in container.pid_namespace.groups() {
+                for (_, group) in container.groups() {
                     let _ = send::process_signal_from_outside(&group, info);
                 }
                 Ok(())
@@ -573,8 +591,18 @@ impl SandboxKernel for Sandbox {
             Ok(group) => group,
             Err(error) => return reply.send(Err(error)),
         };
+        let farewell = if target.exec.is_none() {
+            self.farewell(&target.container)
+        } else {
+            None
+        };
+        let kernel = self.kernel.clone();
         self.kernel.executor.spawn(async move {
             let status = ended(&group).await;
+            if let Some(once) = farewell {
+                // Before anybody is told, who may kill the sandbox then.
+                once.call_once(|| log_unsupported(&kernel));
+            }
             reply.send(Ok(to_control(status)));
         });
     }
@@ -597,7 +625,7 @@ impl SandboxKernel for Sandbox {
         let container = self.container(id)?;
         let namespace = &container.pid_namespace;
         let mut list = Vec::new();
-        for (pid, group) in namespace.groups() {
+        for (pid, group) in container.groups() {
             let Some(task) = group.any_task() else {
                 continue;
             };
@@ -655,7 +683,7 @@ impl SandboxKernel for Sandbox {
         let (kernel, books) = (self.kernel.clone(), self.books.clone());
         let id = id.to_owned();
         self.kernel.executor.spawn(async move {
-            for (_, group) in container.pid_namespace.groups() {
+            for (_, group) in container.groups() {
                 ended(&group).await;
             }
             kernel.containers.write().remove(&id);
@@ -708,9 +736,51 @@ impl SandboxKernel for Sandbox {
         }
         text
     }
+
+    fn counters(&self) -> String {
+        unsupported(&self.kernel).unwrap_or_else(|| "every system call was supported\n".to_owned())
+    }
+
+    fn strace(&self, calls: &[String]) -> Result<(), ControlError> {
+        let calls = filter::parse(calls)
+            .map_err(|message| ControlError::new(ErrorKind::Invalid, message))?;
+        if !self.has_log && !calls.is_empty() {
+            return Err(ControlError::new(
+                ErrorKind::Unsupported,
+                "the sandbox was started without --debug-log: there is nowhere to write the trace to",
+            ));
+        }
+        self.kernel.strace.set_calls(calls);
+        Ok(())
+    }
+}
+
+/// How often which calls were answered ENOSYS or EOPNOTSUPP, if any was.
+fn unsupported(kernel: &Kernel) -> Option<String> {
+    let counts = kernel.unsupported.counts();
+    let mut text = String::from("system calls that were not supported:\n");
+    for (nr, errno, count) in &counts {
+        let name = u32::try_from(*nr).ok().and_then(abi::nr::name);
+        let name = name.unwrap_or("unknown");
+        let _ = writeln!(text, "  {count:8} {name} ({nr}): {}", errno.name());
+    }
+    (!counts.is_empty()).then_some(text)
+}
+
+fn log_unsupported(kernel: &Kernel) {
+    if let Some(text) = unsupported(kernel) {
+        eprint!("{text}");
+    }
 }
 
 impl Sandbox {
+    /// What is written once when a container's first process has ended, if there is a log.
+    fn farewell(&self, id: &str) -> Option<Arc<Once>> {
+        let books = self.books.lock();
+        let entry = books.containers.get(id).filter(|_| self.has_log)?;
+        Some(entry.farewell.clone())
+    }
+
     /// Stops or continues every process of a container, unseen by the guests' parents.
     fn set_frozen(&self, id: &str, frozen: bool) -> Result<(), ControlError> {
         let (from, to) = if frozen {

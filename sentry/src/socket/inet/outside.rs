@@ -21,6 +21,7 @@ use super::Endpoint;
 use super::ports::Ports;
 use super::raw::RawTable;
 use super::udp::UdpSocket;
+use crate::socket::loopback::Loopback;
 use crate::error::{Errno, Result};
 use crate::exec::Reactor;
 use crate::exec::reactor::{Timer, WatchHandle};
@@ -201,6 +202,12 @@ pub(super) enum Way {
 /// The way to `to`, which is not unspecified: `ENETUNREACH` without one.
 pub(super) fn way(net: &NetNamespace, to: IpAddr) -> Result<Way> {
     if to.is_loopback() {
+        if !net.objects.get::<Loopback>().reaches(to) {
+            return Err(match to {
+                IpAddr::V4(_) => Errno::ENETUNREACH,
+                IpAddr::V6(_) => Errno::EADDRNOTAVAIL,
+            });
+        }
         return Ok(Way::Loopback(match to {
             IpAddr::V4(_) => IpAddr::from([127, 0, 0, 1]),
             IpAddr::V6(_) => to,
@@ -223,7 +230,7 @@ pub(super) fn check_local(net: &NetNamespace, at: Endpoint) -> Result<()> {
         return Err(Errno::EADDRINUSE);
     }
     let here = ip.is_unspecified()
-        || ip.is_loopback()
+        || ip.is_loopback() && (ip.is_ipv4() || net.objects.get::<Loopback>().reaches(ip))
         || ip.is_multicast()
         || stack(net).is_some_and(|stack| stack.is_own(ip) || stack.is_broadcast(ip));
     if here {

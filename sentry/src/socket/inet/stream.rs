@@ -103,7 +103,7 @@ impl End {
         let stored = dst.put(&bytes);
         let len = *stored.as_ref().unwrap_or(&0);
         if len < bytes.len() && !peek {
-            self.inbox.lock().unread(bytes[len..].to_vec(), None);
+            self.inbox.lock().unread(bytes[len..].to_vec(), None, None);
         }
         stored?;
         Ok(Message {

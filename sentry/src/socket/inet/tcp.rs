@@ -706,7 +706,10 @@ impl TcpSocket {
         let stored = dst.put(&bytes);
         let len = *stored.as_ref().unwrap_or(&0);
         if len < got && !peek {
-            self.end.inbox.lock().unread(bytes[len..].to_vec(), None);
+            self.end
+                .inbox
+                .lock()
+                .unread(bytes[len..].to_vec(), None, None);
         }
         stored?;
         Ok(Message {

@@ -136,6 +136,11 @@ impl UnixSocket {
     fn address(&self) -> super::SockAddr {
         address::shown(self.state.lock().name.as_ref())
     }
+    /// Its address as a receiver of its messages is told it: nothing if it has no name (`unix_copy_addr`).
+    fn sender_address(&self) -> Option<super::SockAddr> {
+        let state = self.state.lock();
+        state.name.as_ref().map(|name| address::shown(Some(name)))
+    }
     fn wake(&self, events: Events) {
         self.queue.notify(events);
     }

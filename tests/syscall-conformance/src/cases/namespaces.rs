@@ -8,6 +8,7 @@ cases![
     user_identity_and_maps, user_map_errors, user_map_of_child_by_parent, user_setgroups, user_capabilities_are_relative, user_nested,
     user_owns_namespaces, user_file_ids, user_set_ids, user_exec_keeps_root, user_of_clone, user_errors, setns_by_file, setns_by_pidfd,
     setns_user_and_mount, setns_errors, nsfs_ioctls, cgroup_namespace_is_new, mounts_from_outside_are_locked, pid_namespace_by_setns,
+    new_network_has_loopback_down,
 ];
 
 const NS_GET_USERNS: u32 = 0xb701;
@@ -495,4 +496,54 @@ fn pid_namespace_by_setns() {
     say!("{}", joiner.wait());
     close(go_w);
     say!("{}", Child(init).wait());
+}
+
+/// A socket address of loopback: IPv4 or IPv6.
+fn loopback(v6: bool, port: u16) -> Vec<u8> {
+    let mut address = vec![if v6 { 10 } else { 2 }, 0];
+    address.extend(port.to_be_bytes());
+    if v6 {
+        address.extend([0; 19]);
+        address.push(1);
+        address.extend([0; 4]);
+    } else {
+        address.extend([127, 0, 0, 1]);
+        address.extend([0; 8]);
+    }
+    address
+}
+
+fn new_network_has_loopback_down() {
+    const SIOCGIFFLAGS: u32 = 0x8913;
+    const SIOCSIFFLAGS: u32 = 0x8914;
+    let child = fork(|| {
+        sys!(SYS_unshare, CLONE_NEWNET).must();
+        let look = || {
+            for (name, v6, kind) in [("udp", false, SOCK_DGRAM), ("tcp", false, SOCK_STREAM), ("udp6", true, SOCK_DGRAM), ("tcp6", true, SOCK_STREAM)] {
+                let fd = sys!(SYS_socket, if v6 { AF_INET6 } else { AF_INET }, kind, 0).fd();
+                let address = loopback(v6, 7);
+                let bound = sys!(SYS_bind, fd, address.as_ptr(), address.len());
+                close(fd);
+                let fd = sys!(SYS_socket, if v6 { AF_INET6 } else { AF_INET }, kind, 0).fd();
+                say!("{name}: bind {bound}, connect {}", sys!(SYS_connect, fd, address.as_ptr(), address.len()));
+                close(fd);
+            }
+        };
+        let fd = sys!(SYS_socket, AF_INET, SOCK_DGRAM, 0).fd();
+        let mut request = [0u8; 40];
+        request[..2].copy_from_slice(b"lo");
+        let mut flags = |op: u32, value: u16| {
+            request[16..18].copy_from_slice(&value.to_ne_bytes());
+            let ret = sys!(SYS_ioctl, fd, op, &mut request);
+            format!("{ret} {:#x}", u16::from_ne_bytes([request[16], request[17]]))
+        };
+        say!("flags {}", flags(SIOCGIFFLAGS, 0));
+        look();
+        say!("up {}", flags(SIOCSIFFLAGS, 1));
+        say!("flags {}", flags(SIOCGIFFLAGS, 0));
+        look();
+        say!("down {}", flags(SIOCSIFFLAGS, 0));
+        0
+    });
+    say!("{}", child.wait());
 }
