@@ -76,11 +76,7 @@ pub async fn rt_sigaction(
             let previous = actions.set(signal, action);
             if actions.ignores(signal) {
                 // POSIX: setting to ignore discards what is pending.
-                let set = SigSet::of(signal);
-                cx.group.pending.lock().flush(set);
-                for task in cx.group.threads() {
-                    task.signals.lock().pending.flush(set);
-                }
+                send::discard(&cx.group, SigSet::of(signal));
             }
             previous
         }
@@ -206,9 +202,11 @@ pub async fn rt_sigtimedwait(
     };
     let take = || -> SysResult<SigInfo> {
         let own = cx.signals.lock().pending.take(wanted);
-        Ok(own
+        let mut info = own
             .or_else(|| cx.group.pending.lock().take(wanted))
-            .ok_or(Errno::EAGAIN)?)
+            .ok_or(Errno::EAGAIN)?;
+        cx.group.timers.taken(&mut info);
+        Ok(info)
     };
     cx.signals.lock().waited_for = wanted;
     let got = match timeout {

@@ -248,6 +248,10 @@ pub async fn load(
     let _ = thread.order(&shown.orders()).await;
     let mut state = map.state.write();
     state.layout = layout;
+    if let Some((interpreter, _)) = &program.interpreter {
+        // Only the program itself stays protected from being written.
+        interpreter.hold_text(None);
+    }
     state.exe = Some(program.file.clone());
     state.dumpable = u32::from(!secure && !program.unreadable);
     let registers = Registers {

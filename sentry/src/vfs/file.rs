@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use abi::fs::{O_ACCMODE, O_APPEND, O_NONBLOCK, O_PATH, O_RDONLY, O_RDWR, O_WRONLY};
 use parking_lot::Mutex;
 
-use super::{FsContext, Inode, Path, Sink, Source};
+use super::{FsContext, Inode, Path, Sink, Source, TextHold};
 use crate::error::{Errno, Result, SysResult};
 use crate::task::creds::Creds;
 use crate::task::{CurrentTask, Task};
@@ -146,6 +146,7 @@ pub struct File {
     flags: AtomicU32,
     offset: Mutex<u64>,
     opener: OnceLock<Arc<Creds>>,
+    text_hold: Mutex<Option<TextHold>>,
     /// Who gets SIGIO (`F_SETOWN`, `F_SETSIG`).
     pub owner: Mutex<crate::fs::fasync::Owner>,
     /// Epolls that watch it.
@@ -176,6 +177,7 @@ impl File {
             flags: AtomicU32::new(flags & KEPT),
             offset: Mutex::new(0),
             opener: OnceLock::new(),
+            text_hold: Mutex::new(None),
             owner: Mutex::default(),
             watches: crate::fs::epoll::FileWatches::default(),
         })
@@ -183,6 +185,10 @@ impl File {
     /// Notes who opened it; the first note counts.
     pub fn set_opener(&self, creds: Arc<Creds>) {
         let _ = self.opener.set(creds);
+    }
+    /// Keeps its inode from being run or written for as long as it is open, or (with `None`) no longer.
+    pub fn hold_text(&self, hold: Option<TextHold>) {
+        *self.text_hold.lock() = hold;
     }
     /// Where it was opened.
     #[must_use]

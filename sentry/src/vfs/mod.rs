@@ -36,6 +36,7 @@ mod permission;
 mod rename;
 mod set_attr;
 mod special;
+mod text_busy;
 mod unlink;
 pub mod xattr;
 
@@ -47,6 +48,7 @@ pub use fd_table::{Fd, FdFlags, FdTable, NR_OPEN};
 pub use file::{DirEntry, File, FileOps, IoCx, Mappable, SeekFrom};
 pub use fs_context::FsContext;
 pub use inode::{DirOps, Inode, InodeOps, Link, NodeKind, OpenHow, SymlinkOps, XattrOps};
+pub use text_busy::{TextHold, WriteCount};
 pub use io::{KernelSink, KernelSource, Sink, Source};
 pub use link::link_at;
 pub use mount::{FileSystem, Mount, MountFlags, MountNamespace, anonymous_dev};

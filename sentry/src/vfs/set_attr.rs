@@ -3,7 +3,7 @@
 use abi::fs::{S_IALLUGO, S_IFDIR, S_IFLNK, S_IFREG, S_ISGID, S_ISUID, S_IXGRP};
 
 use super::lookup::Found;
-use super::{Access, Attr, AttrChange, Inode, SetTime, check_access, events};
+use super::{Access, Attr, AttrChange, Inode, SetTime, TextHold, check_access, events};
 use crate::error::{Errno, Result};
 use crate::task::creds::{Cap, Creds};
 
@@ -114,7 +114,7 @@ pub fn strip_privileges(creds: &Creds, inode: &Inode) -> Result<()> {
 }
 
 /// `truncate(2)` (`opened`: `ftruncate(2)`, whose right to write was checked when the file was opened). `EISDIR`, `EINVAL` for what has no size,
-/// `EACCES`, `EROFS`. The caller has checked RLIMIT_FSIZE.
+/// `EACCES`, `EROFS`, `ETXTBSY`. The caller has checked RLIMIT_FSIZE.
 pub fn truncate(creds: &Creds, found: &Found, size: u64, opened: bool) -> Result<()> {
     let attr = found.inode().attr()?;
     match attr.file_type() {
@@ -126,6 +126,11 @@ pub fn truncate(creds: &Creds, found: &Found, size: u64, opened: bool) -> Result
         found.check_writable()?;
         check_access(&attr, creds, Access::WRITE)?;
     }
+    let _hold = if opened {
+        None
+    } else {
+        TextHold::write(found.inode())?
+    };
     let mode = if creds.has(Cap::FSETID) {
         None
     } else {

@@ -212,6 +212,7 @@ pub(super) async fn prepare(
         fs,
         files,
         oom_score_adj: config.oom_score_adj.unwrap_or(0),
+        nice: config.nice.clamp(-20, 19),
         seccomp,
     };
     let task = start(kernel, container, request)
