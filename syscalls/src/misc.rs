@@ -49,7 +49,8 @@ pub async fn uname(cx: &CurrentTask, buf: UserAddr) -> SysResult<()> {
 }
 
 fn new_name(cx: &CurrentTask, name: UserAddr, len: i32) -> Result<Vec<u8>> {
-    cx.creds().require(Cap::SYS_ADMIN)?;
+    let uts = cx.namespaces().uts.clone();
+    cx.creds().require_in(&uts.owner, Cap::SYS_ADMIN)?;
     let len = usize::try_from(len).map_err(|_| Errno::EINVAL)?;
     if len >= UTS_FIELD {
         return Err(Errno::EINVAL);
@@ -169,7 +170,7 @@ fn set_filter(cx: &CurrentTask, flags: u32, at: u64) -> SysResult<i64> {
     }
     let program = program(cx, at)?;
     let creds = cx.creds();
-    if !creds.no_new_privs && !creds.has(Cap::SYS_ADMIN) {
+    if !creds.no_new_privs && !creds.has_here(Cap::SYS_ADMIN) {
         return Err(Errno::EACCES.into());
     }
     // The group's list of tasks is held: one thread at a time changes filters.

@@ -76,11 +76,7 @@ pub async fn rt_sigaction(
             let previous = actions.set(signal, action);
             if actions.ignores(signal) {
                 // POSIX: setting to ignore discards what is pending.
-                let set = SigSet::of(signal);
-                cx.group.pending.lock().flush(set);
-                for task in cx.group.threads() {
-                    task.signals.lock().pending.flush(set);
-                }
+                send::discard(&cx.group, SigSet::of(signal));
             }
             previous
         }
@@ -206,9 +202,11 @@ pub async fn rt_sigtimedwait(
     };
     let take = || -> SysResult<SigInfo> {
         let own = cx.signals.lock().pending.take(wanted);
-        Ok(own
+        let mut info = own
             .or_else(|| cx.group.pending.lock().take(wanted))
-            .ok_or(Errno::EAGAIN)?)
+            .ok_or(Errno::EAGAIN)?;
+        cx.group.timers.taken(&mut info);
+        Ok(info)
     };
     cx.signals.lock().waited_for = wanted;
     let got = match timeout {
@@ -300,9 +298,6 @@ pub(crate) fn check_kill(
         return Ok(());
     }
     let creds = cx.creds();
-    if creds.has(Cap::KILL) {
-        return Ok(());
-    }
     if signal == Some(Signal::CONT) && Arc::ptr_eq(&target.session(), &cx.group.session()) {
         return Ok(());
     }
@@ -312,7 +307,8 @@ pub(crate) fn check_kill(
     };
     let theirs = task.creds();
     let mine = [creds.uid, creds.euid];
-    if mine.contains(&theirs.uid) || mine.contains(&theirs.suid) {
+    let may = creds.has_in(&theirs.user_ns, Cap::KILL);
+    if may || mine.contains(&theirs.uid) || mine.contains(&theirs.suid) {
         Ok(())
     } else {
         Err(Errno::EPERM.into())
@@ -331,8 +327,16 @@ fn user_info(cx: &CurrentTask, signal: Signal, kind: i32, target: &ThreadGroup) 
         signal,
         kind,
         cx.group.pid.in_namespace(target.pid.namespace()),
-        cx.creds().uid,
+        uid_for(cx, target),
     )
+}
+
+/// The caller's user as `target` calls it.
+fn uid_for(cx: &CurrentTask, target: &ThreadGroup) -> u32 {
+    let uid = cx.creds().uid;
+    target
+        .any_task()
+        .map_or(uid, |task| task.creds().user_ns.shown_uid(uid))
 }
 
 fn kill_one(cx: &CurrentTask, target: &Arc<ThreadGroup>, signal: Option<Signal>) -> SysResult<()> {

@@ -366,14 +366,15 @@ syscall_table! {
     218 => process::set_tid_address(addr: u64 as ADDRESS) Full;
     231 => process::exit_group(status: i32) Full;
     247 => process::waitid(kind: i32 as ID_TYPE, id: i32, info: UserOut<u8> as FILLED_SIGINFO, options: u32 as WAIT, usage: UserOut<u8>) Full;
-    272 => process::unshare(flags: u64 as UNSHARE) Partial("no user, time and cgroup namespaces");
+    272 => process::unshare(flags: u64 as UNSHARE) Partial("no time namespaces");
+    308 => process::setns(fd: Fd, kind: i32) Full;
     312 => process::kcmp(pid1: i32, pid2: i32, kind: i32, index1: u64, index2: u64) Partial("no KCMP_EPOLL_TFD");
     310 => process::process_vm_readv(pid: i32, local: UserAddr, local_count: usize, remote: UserAddr, remote_count: usize, flags: u64) Full;
     311 => process::process_vm_writev(pid: i32, local: UserAddr, local_count: usize, remote: UserAddr, remote_count: usize, flags: u64) Full;
     322 => process::execveat(dir: Fd, path: UserIn<u8>, argv: UserAddr as STRINGS, envp: UserAddr as COUNTED_STRINGS, flags: u32 as AT) Full full;
     424 => process::pidfd_send_signal(fd: Fd, signal: i32 as SIGNAL, info: UserIn<u8> as SIGINFO, flags: u32) Full;
     434 => process::pidfd_open(pid: i32, flags: u32 as PIPE) Partial("no PIDFD_THREAD");
-    435 => process::clone3(args: UserAddr as CLONE_ARGS, size: usize) Partial("no CLONE_INTO_CGROUP, set_tid, CLONE_NEWUSER") full;
+    435 => process::clone3(args: UserAddr as CLONE_ARGS, size: usize) Partial("no CLONE_INTO_CGROUP, set_tid") full;
     438 => process::pidfd_getfd(fd: Fd, wanted: Fd, flags: u32) Full;
 
     101 => ptrace::ptrace(request: u64 as PTRACE, tid: i32, addr: u64 as ADDRESS, data: u64 as ADDRESS) Partial("no hardware breakpoints, block steps and SYSEMU");

@@ -147,6 +147,9 @@ pub struct ProcessConfig {
     pub console_size: Option<(u16, u16)>,
     /// `oom_score_adj` of the guest's host processes; `None` keeps the inherited value.
     pub oom_score_adj: Option<i32>,
+    /// Nice value, that of the command which starts the process.
+    #[serde(default)]
+    pub nice: i32,
     /// Default actions of signals reach the process even if it is the init of its pid namespace.
     #[serde(default)]
     pub mortal_init: bool,

@@ -101,6 +101,16 @@ pub fn validate(process: &Process) -> Result<()> {
     Ok(())
 }
 
+/// This command's nice value, which its container's processes inherit; 0 where it cannot be known.
+fn own_nice() -> i32 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // Field 19; the second, a name in parentheses, may hold anything.
+    stat.rsplit(')')
+        .next()
+        .and_then(|rest| rest.split_ascii_whitespace().nth(16)?.parse().ok())
+        .unwrap_or(0)
+}
+
 /// Translates a validated process. What the sandbox cannot honour is warned of, once, by name.
 pub fn translate(process: &Process, preserved_fds: u32) -> Result<ProcessConfig> {
     validate(process)?;
@@ -167,6 +177,7 @@ pub fn translate(process: &Process, preserved_fds: u32) -> Result<ProcessConfig>
             ))
         }),
         oom_score_adj: process.oom_score_adj(),
+        nice: own_nice(),
         mortal_init: false,
         preserved_fds,
     })

@@ -56,7 +56,9 @@ impl SignalFd {
     fn take(&self, task: &Task) -> Option<SigInfo> {
         let mask = self.mask();
         let own = task.signals.lock().pending.take(mask);
-        own.or_else(|| task.group.pending.lock().take(mask))
+        let mut info = own.or_else(|| task.group.pending.lock().take(mask))?;
+        task.group.timers.taken(&mut info);
+        Some(info)
     }
 }
 

@@ -161,7 +161,7 @@ pub fn unlink(task: &CurrentTask, name: &[u8]) -> Result<()> {
     let queue = names.get(name).ok_or(Errno::ENOENT)?;
     let creds = task.creds();
     // The directory is sticky.
-    if creds.fsuid != queue.attr.uid && !creds.has(Cap::FOWNER) {
+    if creds.fsuid != queue.attr.uid && !creds.owns_over(queue.attr.uid) {
         return Err(Errno::EACCES);
     }
     let removed = names.remove(name);

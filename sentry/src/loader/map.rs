@@ -195,10 +195,10 @@ pub async fn load(
         (7, interpreter_base),
         (8, 0),
         (9, program_entry),
-        (11, u64::from(creds.uid)),
-        (12, u64::from(creds.euid)),
-        (13, u64::from(creds.gid)),
-        (14, u64::from(creds.egid)),
+        (11, u64::from(creds.user_ns.shown_uid(creds.uid))),
+        (12, u64::from(creds.user_ns.shown_uid(creds.euid))),
+        (13, u64::from(creds.user_ns.shown_gid(creds.gid))),
+        (14, u64::from(creds.user_ns.shown_gid(creds.egid))),
         (23, u64::from(secure)),
         (26, host::auxiliary(26)),
     ];
@@ -248,6 +248,10 @@ pub async fn load(
     let _ = thread.order(&shown.orders()).await;
     let mut state = map.state.write();
     state.layout = layout;
+    if let Some((interpreter, _)) = &program.interpreter {
+        // Only the program itself stays protected from being written.
+        interpreter.hold_text(None);
+    }
     state.exe = Some(program.file.clone());
     state.dumpable = u32::from(!secure && !program.unreadable);
     let registers = Registers {

@@ -16,7 +16,7 @@ pub use map::{Loaded, load};
 
 use crate::error::{Errno, Result, SysError};
 use crate::vfs::lookup::{LookupCx, LookupFlags, may_execute_at, resolve};
-use crate::vfs::{Access, File, KernelSink, MountFlags, OpenHow, Path, check_access};
+use crate::vfs::{Access, File, KernelSink, MountFlags, OpenHow, Path, TextHold, check_access};
 
 /// Most interpreters of interpreters (`bprm->rewrite`).
 const MAX_SCRIPTS: usize = 5;
@@ -64,12 +64,10 @@ pub fn open_executable(cx: LookupCx<'_>, path: Path) -> Result<Arc<File>> {
         .inode()
         .ops()
         .open(path.inode(), OpenHow { flags: O_RDONLY })?;
-    Ok(File::new(
-        Some(path.clone()),
-        path.inode().clone(),
-        ops,
-        O_RDONLY,
-    ))
+    let hold = TextHold::run(path.inode())?;
+    let file = File::new(Some(path.clone()), path.inode().clone(), ops, O_RDONLY);
+    file.hold_text(Some(hold));
+    Ok(file)
 }
 
 /// The same for a file without a place in any tree (a memfd), through its description.

@@ -76,14 +76,14 @@ impl SigInfo {
         info.put_u64(24, value);
         info
     }
-    /// Counts overruns if this is the signal of POSIX timer `id`; returns how many it has.
-    pub(super) fn add_overrun(&mut self, id: i32, count: i32) -> Option<i32> {
-        if self.code() != code::SI_TIMER || self.i32_at(16) != id {
-            return None;
-        }
-        let overrun = self.i32_at(20).saturating_add(count);
+    /// The POSIX timer whose signal this is, or says that it is.
+    #[must_use]
+    pub fn timer_id(&self) -> Option<i32> {
+        (self.code() == code::SI_TIMER).then(|| self.i32_at(16))
+    }
+    /// Sets the overruns of a POSIX timer's signal.
+    pub fn set_timer_overrun(&mut self, overrun: i32) {
         self.put_i32(20, overrun);
-        Some(overrun)
     }
     /// SIGSYS from a guest's own seccomp filter (SECCOMP_RET_TRAP).
     #[must_use]

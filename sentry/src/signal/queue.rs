@@ -84,16 +84,21 @@ impl Queue {
         }
         Some(info)
     }
-    /// Counts `count` more overruns in the pending signal of POSIX timer `timer`; returns how many it has now, `None` if none is pending.
-    pub fn add_overrun(&mut self, timer: i32, count: i32) -> Option<i32> {
-        self.infos
-            .iter_mut()
-            .find_map(|info| info.add_overrun(timer, count))
+    /// Whether the signal of POSIX timer `timer` is pending.
+    #[must_use]
+    pub fn has_timer(&self, timer: i32) -> bool {
+        self.infos.iter().any(|info| info.timer_id() == Some(timer))
     }
-    /// Drops all pending signals of `set`.
-    pub fn flush(&mut self, set: SigSet) {
-        self.infos.retain(|info| !set.contains(info.signal()));
+    /// Takes all pending signals of `set` out, to be thrown away: tell [`crate::task::timers::Timers::dropped`] with no queue locked.
+    #[must_use]
+    pub fn flush(&mut self, set: SigSet) -> Vec<SigInfo> {
+        let (gone, kept) = self
+            .infos
+            .drain(..)
+            .partition::<Vec<_>, _>(|info| set.contains(info.signal()));
+        self.infos.extend(kept);
         self.set = self.set.minus(set);
+        gone
     }
 }
 

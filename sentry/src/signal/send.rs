@@ -50,7 +50,7 @@ pub fn group_signal(pgrp: &ProcessGroup, info: SigInfo) -> usize {
 pub fn force_thread_signal(task: &Arc<Task>, info: SigInfo) {
     let signal = info.signal();
     let actions = task.group.actions();
-    {
+    let gone = {
         let mut signals = task.signals.lock();
         let blocked = signals.blocked.contains(signal);
         if blocked || actions.get(signal).disposition == Disposition::Ignore {
@@ -61,9 +61,11 @@ pub fn force_thread_signal(task: &Arc<Task>, info: SigInfo) {
             task.group.unshielded.store(true, Ordering::Relaxed);
         }
         // A fault is never dropped for a pending one of the same number: the old one gives way.
-        signals.pending.flush(SigSet::of(signal));
+        let gone = signals.pending.flush(SigSet::of(signal));
         let _ = signals.pending.push(info, u64::MAX);
-    }
+        gone
+    };
+    task.group.timers.dropped(&gone);
     task.interrupt();
 }
 
@@ -171,14 +173,18 @@ fn send(
     Ok(())
 }
 
+/// Throws away what is pending of `set`, for the process and each of its threads.
+pub fn discard(group: &Arc<ThreadGroup>, set: SigSet) {
+    let mut gone = group.pending.lock().flush(set);
+    for task in group.threads() {
+        gone.extend(task.signals.lock().pending.flush(set));
+    }
+    group.timers.dropped(&gone);
+}
+
 /// Stop signals cancel a pending SIGCONT and the other way round; SIGCONT continues a stopped process even if blocked or ignored.
 fn prepare(group: &Arc<ThreadGroup>, signal: Signal) {
-    let flush = |set: SigSet| {
-        group.pending.lock().flush(set);
-        for task in group.threads() {
-            task.signals.lock().pending.flush(set);
-        }
-    };
+    let flush = |set: SigSet| discard(group, set);
     if STOP_SIGNALS.contains(signal) {
         flush(SigSet::of(Signal::CONT));
     } else if signal == Signal::CONT || signal == Signal::KILL {
@@ -236,9 +242,10 @@ pub fn next_delivery(task: &Arc<Task>) -> Delivery {
                 }
             }
         };
-        let Some(info) = info else {
+        let Some(mut info) = info else {
             return Delivery::None;
         };
+        task.group.timers.taken(&mut info);
         if task.is_traced() && info.signal() != Signal::KILL {
             return Delivery::Traced(info);
         }

@@ -6,16 +6,19 @@ use abi::{UserAddr, UserIn, UserOut};
 use netstack::LinkCounters;
 
 use super::inet::outside;
+use super::loopback::Loopback;
 use crate::error::{Errno, SysResult};
 use crate::task::CurrentTask;
+use crate::task::creds::Cap;
 use crate::task::namespaces::NetNamespace;
 
 /// Interface index.
 pub const INDEX: i32 = 1;
 /// Bytes.
 pub const MTU: u32 = 65536;
-/// IFF_UP, IFF_LOOPBACK, IFF_RUNNING.
-pub const FLAGS: u32 = 0x1 | 0x8 | 0x40;
+const IFF_LOOPBACK: u32 = 0x8;
+/// IFF_UP and IFF_RUNNING.
+const UP_FLAGS: u32 = 0x1 | 0x40;
 /// ARPHRD_LOOPBACK.
 pub const HARDWARE: u16 = 772;
 
@@ -26,6 +29,7 @@ const IFNAMSIZ: usize = 16;
 const SIOCGIFNAME: u32 = 0x8910;
 const SIOCGIFCONF: u32 = 0x8912;
 const SIOCGIFFLAGS: u32 = 0x8913;
+const SIOCSIFFLAGS: u32 = 0x8914;
 const SIOCGIFADDR: u32 = 0x8915;
 const SIOCGIFDSTADDR: u32 = 0x8917;
 const SIOCGIFBRDADDR: u32 = 0x8919;
@@ -70,20 +74,23 @@ pub struct Link {
 }
 
 const ARPHRD_ETHER: u16 = 1;
+/// IF_OPER_DOWN.
+const OPER_DOWN: u8 = 2;
 
 /// All interfaces of a namespace, loopback first.
 #[must_use]
 pub fn links(net: &NetNamespace) -> Vec<Link> {
+    let loopback = net.objects.get::<Loopback>();
     let mut all = vec![Link {
         index: INDEX,
         name: "lo".to_owned(),
-        flags: FLAGS,
+        flags: IFF_LOOPBACK | if loopback.is_up() { UP_FLAGS } else { 0 },
         mtu: MTU,
         hardware: HARDWARE,
         mac: [0; 6],
         tx_queue: 1000,
-        qdisc: "noqueue".to_owned(),
-        operstate: 0,
+        qdisc: if loopback.is_up() { "noqueue" } else { "noop" }.to_owned(),
+        operstate: if loopback.is_up() { 0 } else { OPER_DOWN },
         peer: None,
         counters: LinkCounters::default(),
     }];
@@ -118,6 +125,9 @@ pub fn by_index(net: &NetNamespace, index: u32) -> Option<Link> {
 /// The first IPv4 address of an interface, with prefix length and broadcast address.
 fn first_address(net: &NetNamespace, index: i32) -> Option<(Ipv4Addr, u8, Ipv4Addr)> {
     if index == INDEX {
+        if !net.objects.get::<Loopback>().is_addressed() {
+            return None;
+        }
         return Some((Ipv4Addr::LOCALHOST, 8, Ipv4Addr::UNSPECIFIED));
     }
     let stack = outside::stack(net)?;
@@ -196,6 +206,13 @@ pub fn ioctl(task: &CurrentTask, request: u32, arg: u64) -> SysResult<i64> {
         }
         // Neither has a card's memory and interrupt.
         SIOCGIFMETRIC | SIOCGIFMAP => {}
+        SIOCSIFFLAGS if link.index == INDEX => {
+            let creds = task.creds();
+            creds.require_in(&net.owner, Cap::NET_ADMIN)?;
+            let flags = u32::from(u16::from_ne_bytes([ifreq[16], ifreq[17]]));
+            net.objects.get::<Loopback>().change_flags(flags, u32::MAX);
+            return Ok(0);
+        }
         _ => return Err(Errno::EPERM.into()),
     }
     ifreq[IFNAMSIZ..IFNAMSIZ + 16].copy_from_slice(&value);

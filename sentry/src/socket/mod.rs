@@ -8,6 +8,7 @@ pub mod in_flight;
 pub mod inbox;
 pub mod inet;
 pub mod interface;
+pub mod loopback;
 pub mod netlink;
 pub mod options;
 mod route_dump;
@@ -129,7 +130,8 @@ pub fn create(task: &CurrentTask, domain: i32, kind: i32, protocol: i32) -> Resu
         AF_NETLINK => netlink::create(task, kind, protocol),
         // Needs CAP_NET_RAW first of all.
         AF_PACKET => {
-            task.creds().require(Cap::NET_RAW)?;
+            task.creds()
+                .require_in(&task.namespaces().net.owner, Cap::NET_RAW)?;
             Err(Errno::EAFNOSUPPORT)
         }
         _ => Err(Errno::EAFNOSUPPORT),

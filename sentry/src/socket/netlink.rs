@@ -10,12 +10,14 @@ use abi::{UserAddr, UserOut};
 use parking_lot::Mutex;
 
 use super::inbox::{Inbox, OVERHEAD, Packet};
+use super::loopback::Loopback;
 use super::options::{Options, cut};
 use super::route_dump::{self, Part};
 use super::{ControlMessage, Message, SockAddr, SocketOps, interface};
 use crate::error::{Errno, Result, SysResult};
 use crate::task::CurrentTask;
 use crate::task::creds::Cap;
+use crate::task::namespaces::NetNamespace;
 use crate::vfs::{File, FileOps, IoCx, Sink, Source};
 use crate::wait::{Events, WaitQueue};
 
@@ -290,9 +292,17 @@ fn handle(task: &CurrentTask, message: &[u8], answer: &mut Answer) -> i32 {
     let dump = answer.request.dumps();
     let reads = (kind - RTM_BASE) % 4 == 2;
     if !reads {
-        // Changing the network needs the capability, and even then there is nothing to change.
-        return if task.creds().has(Cap::NET_ADMIN) {
-            Errno::EOPNOTSUPP.raw()
+        // Changing the network needs the capability, and even then only loopback can be changed.
+        let net = task.namespaces().net.clone();
+        return if task.creds().has_in(&net.owner, Cap::NET_ADMIN) {
+            change(
+                &net,
+                kind,
+                answer.request.flags,
+                message.get(HEADER..).unwrap_or_default(),
+            )
+            .err()
+            .map_or(0, Errno::raw)
         } else {
             Errno::EPERM.raw()
         };
@@ -357,6 +367,46 @@ fn handle(task: &CurrentTask, message: &[u8], answer: &mut Answer) -> i32 {
     }
     answer.done();
     0
+}
+
+/// RTM_NEWLINK and RTM_NEWADDR for loopback; `EOPNOTSUPP` for all else.
+fn change(net: &NetNamespace, kind: u16, flags: u16, body: &[u8]) -> Result<()> {
+    const NLM_F_EXCL: u16 = 0x200;
+    const IFA_ADDRESS: u16 = 1;
+    const IFA_LOCAL: u16 = 2;
+    let word = |at: usize| {
+        body.get(at..at + 4)
+            .and_then(|bytes| bytes.first_chunk::<4>())
+            .map(|bytes| u32::from_ne_bytes(*bytes))
+            .ok_or(Errno::EINVAL)
+    };
+    let loopback = net.objects.get::<Loopback>();
+    let index = word(4)?;
+    match kind {
+        RTM_NEWLINK => {
+            let name = body.get(16..).and_then(|rest| attribute(rest, IFLA_IFNAME));
+            let by_name =
+                index == 0 && name.and_then(|name| name.strip_suffix(b"\0")) == Some(b"lo");
+            if !by_name && index != interface::INDEX.cast_unsigned() {
+                return Err(Errno::EOPNOTSUPP);
+            }
+            let (flags, change) = (word(8)?, word(12)?);
+            // Without a mask all flags are meant, if any.
+            let all = if flags == 0 { 0 } else { u32::MAX };
+            loopback.change_flags(flags, if change == 0 { all } else { change });
+            Ok(())
+        }
+        RTM_NEWADDR if index == interface::INDEX.cast_unsigned() => {
+            let rest = body.get(8..).unwrap_or_default();
+            let ip = attribute(rest, IFA_LOCAL).or_else(|| attribute(rest, IFA_ADDRESS));
+            let prefix = body.get(1).copied().unwrap_or(0);
+            match loopback.add_address(ip.ok_or(Errno::EINVAL)?, prefix) {
+                Err(Errno::EEXIST) if flags & NLM_F_EXCL == 0 => Ok(()),
+                other => other,
+            }
+        }
+        _ => Err(Errno::EOPNOTSUPP),
+    }
 }
 
 /// The first attribute of this kind; ends where they are not sound.
@@ -526,7 +576,13 @@ impl SocketOps for NetlinkSocket {
         }
         // Forced sizes are bounded like others here.
         let name = match name {
-            so::SO_RCVBUFFORCE if task.creds().has(Cap::NET_ADMIN) => so::SO_RCVBUF,
+            so::SO_RCVBUFFORCE
+                if task
+                    .creds()
+                    .has_in(&task.namespaces().net.owner, Cap::NET_ADMIN) =>
+            {
+                so::SO_RCVBUF
+            }
             name => name,
         };
         let creds = task.creds();

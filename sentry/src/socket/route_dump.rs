@@ -10,6 +10,7 @@ use netstack::setup::{Address, Route};
 
 use super::inet::outside;
 use super::interface::{self, Link};
+use super::loopback::Loopback;
 use crate::task::namespaces::NetNamespace;
 
 /// A message but its header: the family's own header and the attributes.
@@ -138,16 +139,16 @@ pub(super) fn addresses(net: &NetNamespace, asked: u8) -> Vec<Part> {
         flags: PERMANENT,
         label: label.map(|_| "lo".to_owned()),
     };
-    let mut all = vec![
-        (
-            interface::INDEX,
-            local(IpAddr::from([127, 0, 0, 1]), 8, Some(LOOPBACK_LABEL)),
-        ),
-        (
-            interface::INDEX,
-            local(IpAddr::V6(Ipv6Addr::LOCALHOST), 128, None),
-        ),
-    ];
+    let loopback = net.objects.get::<Loopback>();
+    let mut all = Vec::new();
+    if loopback.is_addressed() {
+        let ip = IpAddr::from([127, 0, 0, 1]);
+        all.push((interface::INDEX, local(ip, 8, Some(LOOPBACK_LABEL))));
+    }
+    if loopback.is_up() {
+        let ip = IpAddr::V6(Ipv6Addr::LOCALHOST);
+        all.push((interface::INDEX, local(ip, 128, None)));
+    }
     if let Some(stack) = outside::stack(net) {
         for interface in &stack.setup().interfaces {
             let index = interface.index as i32;
@@ -292,6 +293,9 @@ pub(super) fn route_to(net: &NetNamespace, to: IpAddr) -> Option<Part> {
     const RTN_LOCAL: u8 = 2;
     const CLONED: u32 = 0x200;
     let stack = outside::stack(net);
+    if to.is_loopback() && !net.objects.get::<Loopback>().reaches(to) {
+        return None;
+    }
     let own = to.is_loopback() || stack.as_ref().is_some_and(|stack| stack.is_own(to));
     let (kind, table, interface, gateway, source) = if own {
         let source = match to {

@@ -43,18 +43,25 @@ impl Creds {
         if self.securebits & SECBIT_NO_SETUID_FIXUP != 0 {
             return;
         }
-        let was_root = old.uid == 0 || old.euid == 0 || old.suid == 0;
-        if was_root && self.uid != 0 && self.euid != 0 && self.suid != 0 {
+        let root = |creds: &Self| {
+            let is_root = |id: u32| self.user_ns.is_root(id);
+            (
+                is_root(creds.euid),
+                [creds.uid, creds.euid, creds.suid].into_iter().any(is_root),
+            )
+        };
+        let ((old_root, was_root), (new_root, is_root)) = (root(old), root(self));
+        if was_root && !is_root {
             if self.securebits & SECBIT_KEEP_CAPS == 0 {
                 self.permitted = CapSet::EMPTY;
                 self.effective = CapSet::EMPTY;
             }
             self.ambient = CapSet::EMPTY;
         }
-        if old.euid == 0 && self.euid != 0 {
+        if old_root && !new_root {
             self.effective = CapSet::EMPTY;
         }
-        if old.euid != 0 && self.euid == 0 {
+        if !old_root && new_root {
             self.effective = self.permitted;
         }
     }
@@ -63,7 +70,7 @@ impl Creds {
     pub fn set_uid(&mut self, uid: u32) -> Result<()> {
         invalid(uid)?;
         let old = self.clone();
-        if self.has(Cap::SETUID) {
+        if self.has_here(Cap::SETUID) {
             self.uid = uid;
             self.suid = uid;
         } else if uid != self.uid && uid != self.suid {
@@ -78,7 +85,7 @@ impl Creds {
     /// `setreuid(2)`.
     pub fn set_reuid(&mut self, real: u32, effective: u32) -> Result<()> {
         let old = self.clone();
-        let privileged = self.has(Cap::SETUID);
+        let privileged = self.has_here(Cap::SETUID);
         if real != UNCHANGED {
             if !privileged && real != old.uid && real != old.euid {
                 return Err(Errno::EPERM);
@@ -104,7 +111,7 @@ impl Creds {
     pub fn set_resuid(&mut self, real: u32, effective: u32, saved: u32) -> Result<()> {
         let old = self.clone();
         let allowed = |id: u32| id == UNCHANGED || [old.uid, old.euid, old.suid].contains(&id);
-        if !(self.has(Cap::SETUID) || allowed(real) && allowed(effective) && allowed(saved)) {
+        if !(self.has_here(Cap::SETUID) || allowed(real) && allowed(effective) && allowed(saved)) {
             return Err(Errno::EPERM);
         }
         if real != UNCHANGED {
@@ -125,15 +132,16 @@ impl Creds {
     pub fn set_fsuid(&mut self, uid: u32) -> u32 {
         let old = self.fsuid;
         let known = [self.uid, self.euid, self.suid, self.fsuid].contains(&uid);
-        if uid == UNCHANGED || !(known || self.has(Cap::SETUID)) {
+        if uid == UNCHANGED || !(known || self.has_here(Cap::SETUID)) {
             return old;
         }
         self.fsuid = uid;
         if self.securebits & SECBIT_NO_SETUID_FIXUP == 0 {
-            if old == 0 && uid != 0 {
+            let (old_root, new_root) = (self.user_ns.is_root(old), self.user_ns.is_root(uid));
+            if old_root && !new_root {
                 self.effective.0 &= !FS_CAPS;
             }
-            if old != 0 && uid == 0 {
+            if !old_root && new_root {
                 self.effective.0 |= self.permitted.0 & FS_CAPS;
             }
         }
@@ -143,7 +151,7 @@ impl Creds {
     /// `setgid(2)`.
     pub fn set_gid(&mut self, gid: u32) -> Result<()> {
         invalid(gid)?;
-        if self.has(Cap::SETGID) {
+        if self.has_here(Cap::SETGID) {
             self.gid = gid;
             self.sgid = gid;
         } else if gid != self.gid && gid != self.sgid {
@@ -156,7 +164,7 @@ impl Creds {
 
     /// `setregid(2)`.
     pub fn set_regid(&mut self, real: u32, effective: u32) -> Result<()> {
-        let privileged = self.has(Cap::SETGID);
+        let privileged = self.has_here(Cap::SETGID);
         let (gid, egid, sgid) = (self.gid, self.egid, self.sgid);
         if real != UNCHANGED && !privileged && real != gid && real != egid {
             return Err(Errno::EPERM);
@@ -181,7 +189,7 @@ impl Creds {
     pub fn set_resgid(&mut self, real: u32, effective: u32, saved: u32) -> Result<()> {
         let (gid, egid, sgid) = (self.gid, self.egid, self.sgid);
         let allowed = |id: u32| id == UNCHANGED || [gid, egid, sgid].contains(&id);
-        if !(self.has(Cap::SETGID) || allowed(real) && allowed(effective) && allowed(saved)) {
+        if !(self.has_here(Cap::SETGID) || allowed(real) && allowed(effective) && allowed(saved)) {
             return Err(Errno::EPERM);
         }
         if real != UNCHANGED {
@@ -201,7 +209,7 @@ impl Creds {
     pub fn set_fsgid(&mut self, gid: u32) -> u32 {
         let old = self.fsgid;
         let known = [self.gid, self.egid, self.sgid, self.fsgid].contains(&gid);
-        if gid != UNCHANGED && (known || self.has(Cap::SETGID)) {
+        if gid != UNCHANGED && (known || self.has_here(Cap::SETGID)) {
             self.fsgid = gid;
         }
         old
@@ -209,7 +217,7 @@ impl Creds {
 
     /// `setgroups(2)`; the caller has bounded the list.
     pub fn set_groups(&mut self, mut groups: Vec<u32>) -> Result<()> {
-        self.require(Cap::SETGID)?;
+        self.require_here(Cap::SETGID)?;
         if groups.contains(&UNCHANGED) {
             return Err(Errno::EINVAL);
         }
@@ -230,7 +238,7 @@ impl Creds {
             (valid(effective), valid(permitted), valid(inheritable));
         let own = CapSet(self.inheritable.0 | self.permitted.0);
         let bounded = CapSet(self.inheritable.0 | self.bounding.0);
-        if (!self.has(Cap::SETPCAP) && !subset(inheritable, own))
+        if (!self.has_here(Cap::SETPCAP) && !subset(inheritable, own))
             || !subset(inheritable, bounded)
             || !subset(permitted, self.permitted)
             || !subset(effective, permitted)
@@ -246,7 +254,7 @@ impl Creds {
 
     /// PR_CAPBSET_DROP.
     pub fn drop_bounding(&mut self, cap: Cap) -> Result<()> {
-        self.require(Cap::SETPCAP)?;
+        self.require_here(Cap::SETPCAP)?;
         self.bounding.0 &= !(1 << cap.0);
         Ok(())
     }
@@ -270,7 +278,7 @@ impl Creds {
         if locked & changed != 0
             || self.securebits & SECURE_ALL_LOCKS & !bits != 0
             || bits & !(SECURE_ALL_BITS | SECURE_ALL_LOCKS) != 0
-            || !self.has(Cap::SETPCAP)
+            || !self.has_here(Cap::SETPCAP)
         {
             return Err(Errno::EPERM);
         }

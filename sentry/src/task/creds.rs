@@ -1,5 +1,9 @@
 //! Credentials (`credentials(7)`, `capabilities(7)`). Immutable: a change makes a new set.
 
+use std::sync::Arc;
+
+use super::user_ns::UserNamespace;
+
 /// A capability number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cap(pub u8);
@@ -73,12 +77,14 @@ pub struct Creds {
     pub ambient: CapSet,
     pub securebits: u32,
     pub no_new_privs: bool,
+    /// What the ids and capabilities are relative to.
+    pub user_ns: Arc<UserNamespace>,
 }
 
 impl Creds {
     /// Root with every capability.
     #[must_use]
-    pub const fn root() -> Self {
+    pub fn root() -> Self {
         Self {
             uid: 0,
             euid: 0,
@@ -96,14 +102,16 @@ impl Creds {
             ambient: CapSet::EMPTY,
             securebits: 0,
             no_new_privs: false,
+            user_ns: UserNamespace::initial(),
         }
     }
-    /// Whether the capability is effective.
+    /// Whether the capability is effective in the sandbox's own user namespace (`capable`). What belongs to another namespace is asked for by
+    /// [`Creds::has_in`], [`Creds::has_here`] or [`Creds::has_over`].
     #[must_use]
-    pub const fn has(&self, cap: Cap) -> bool {
-        self.effective.contains(cap)
+    pub fn has(&self, cap: Cap) -> bool {
+        self.effective.contains(cap) && self.user_ns.is_initial()
     }
-    /// `EPERM` unless the capability is effective.
+    /// `EPERM` unless [`Creds::has`].
     pub fn require(&self, cap: Cap) -> crate::error::Result<()> {
         if self.has(cap) {
             Ok(())
@@ -123,7 +131,7 @@ impl Creds {
         creds.fsuid = self.uid;
         creds.fsgid = self.gid;
         if self.securebits & 1 == 0 {
-            creds.effective = if self.uid == 0 {
+            creds.effective = if self.user_ns.is_root(self.uid) {
                 self.permitted
             } else {
                 CapSet::EMPTY

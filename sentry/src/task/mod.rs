@@ -22,6 +22,7 @@ pub mod restart;
 pub mod seccomp;
 pub mod timers;
 pub mod trace;
+pub mod user_ns;
 
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};

@@ -10,6 +10,7 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
+use super::user_ns::UserNamespace;
 use super::{Task, ThreadGroup};
 use crate::error::{Errno, Result};
 
@@ -37,6 +38,8 @@ pub struct PidNamespace {
     table: Mutex<Table>,
     /// The namespace's init, once there is one.
     pub init: Mutex<Weak<ThreadGroup>>,
+    /// Whose capabilities count for it.
+    pub owner: Arc<UserNamespace>,
     /// Inode number in nsfs.
     pub ino: u64,
     /// Its init is gone: nobody can be born here any more.
@@ -44,9 +47,15 @@ pub struct PidNamespace {
 }
 
 impl PidNamespace {
-    /// A namespace below `parent`.
+    /// A namespace below `parent`, of the sandbox's own user namespace.
     #[must_use]
     pub fn new(parent: Option<Arc<Self>>) -> Arc<Self> {
+        Self::owned(parent, UserNamespace::initial())
+    }
+
+    /// A namespace below `parent`.
+    #[must_use]
+    pub fn owned(parent: Option<Arc<Self>>, owner: Arc<UserNamespace>) -> Arc<Self> {
         let level = parent.as_ref().map_or(0, |p| p.level + 1);
         Arc::new(Self {
             parent,
@@ -56,9 +65,23 @@ impl PidNamespace {
                 entries: BTreeMap::new(),
             }),
             init: Mutex::default(),
+            owner,
             ino: crate::kernel::next_namespace_ino(),
             dead: AtomicBool::new(false),
         })
+    }
+
+    /// Whether it is `other` or below it.
+    #[must_use]
+    pub fn is_within(self: &Arc<Self>, other: &Arc<Self>) -> bool {
+        let mut at = Some(self);
+        while let Some(namespace) = at {
+            if Arc::ptr_eq(namespace, other) {
+                return true;
+            }
+            at = namespace.parent.as_ref();
+        }
+        false
     }
 
     fn allocate(&self, pid: &Weak<Pid>) -> Result<i32> {

@@ -1,6 +1,7 @@
 //! Interval timers (`setitimer(2)`), POSIX timers (`timer_create(2)`) and the CPU limit of a process.
 //!
-//! A POSIX timer whose signal is still pending does not send another: it counts an overrun in the one that waits.
+//! A periodic POSIX timer stands still while its signal is pending. When the signal is taken out of its queue, the timer goes on, and the signal is told
+//! how many periods have passed meanwhile: the overruns ([`Timers::taken`]).
 //!
 //! Lock order: `Timers` → a [`ClockTimer`]'s state. Expiries run with neither held and take the signal locks.
 
@@ -65,7 +66,8 @@ pub enum Notify {
 
 struct PosixTimer {
     timer: Arc<ClockTimer>,
-    overrun: Arc<AtomicI32>,
+    /// Of the last signal that was taken.
+    overrun: AtomicI32,
 }
 
 #[derive(Default)]
@@ -133,20 +135,15 @@ impl Timers {
             id = id.checked_add(1).unwrap_or(0);
         }
         inner.next_id = id.checked_add(1).unwrap_or(0);
-        let overrun = Arc::new(AtomicI32::new(0));
         let sender = Sender {
             group: Arc::downgrade(group),
             id,
             notify,
             value: value.unwrap_or(id as u64),
-            overrun: overrun.clone(),
-            missed: AtomicI32::new(0),
         };
-        let timer = ClockTimer::new(
-            clock,
-            reactor.clone(),
-            Box::new(move |count| sender.expired(count)),
-        );
+        let timer =
+            ClockTimer::holding(clock, reactor.clone(), Box::new(move |_| sender.expired()));
+        let overrun = AtomicI32::new(0);
         inner.posix.insert(id, PosixTimer { timer, overrun });
         Ok(id)
     }
@@ -158,7 +155,41 @@ impl Timers {
 
     /// `timer_settime(2)`.
     pub fn set(&self, id: i32, setting: Setting, absolute: bool) -> Result<Setting> {
-        self.posix(id)?.set(setting, absolute)
+        let timer = {
+            let inner = self.0.lock();
+            let timer = inner.posix.get(&id).ok_or(Errno::EINVAL)?;
+            timer.overrun.store(0, Ordering::Relaxed);
+            timer.timer.clone()
+        };
+        timer.set(setting, absolute)
+    }
+
+    /// The signal of a POSIX timer was taken out of its queue: the timer goes on, and the signal tells the overruns.
+    pub fn taken(&self, info: &mut SigInfo) {
+        let Some(id) = info.timer_id() else { return };
+        let Ok(timer) = self.posix(id) else { return };
+        let Some(passed) = timer.go_on() else { return };
+        let overrun = i32::try_from(passed).unwrap_or(i32::MAX);
+        info.set_timer_overrun(overrun);
+        if let Some(timer) = self.0.lock().posix.get(&id) {
+            timer.overrun.store(overrun, Ordering::Relaxed);
+        }
+    }
+
+    /// Pending signals were thrown away: the timers they belong to go on.
+    pub fn dropped(&self, infos: &[SigInfo]) {
+        for id in infos.iter().filter_map(SigInfo::timer_id) {
+            if let Ok(timer) = self.posix(id) {
+                timer.go_on();
+            }
+        }
+    }
+
+    /// An expiry that led to no signal: the timer goes on.
+    fn skipped(&self, id: i32) {
+        if let Ok(timer) = self.posix(id) {
+            timer.go_on();
+        }
     }
 
     /// `timer_gettime(2)`.
@@ -260,45 +291,36 @@ struct Sender {
     id: i32,
     notify: Notify,
     value: u64,
-    /// Overruns of the last signal.
-    overrun: Arc<AtomicI32>,
-    /// Expiries whose signal found the queue full.
-    missed: AtomicI32,
 }
 
 impl Sender {
-    fn expired(&self, count: u64) {
-        let count = i32::try_from(count).unwrap_or(i32::MAX);
+    fn expired(&self) {
         let Some(group) = self.group.upgrade() else {
             return;
         };
         let (signal, thread) = match &self.notify {
-            Notify::None => return,
+            Notify::None => {
+                group.timers.skipped(self.id);
+                return;
+            }
             Notify::Process(signal) => (*signal, None),
             Notify::Thread(task, signal) => match task.upgrade() {
                 Some(task) => (*signal, Some(task)),
                 None => return,
             },
         };
-        let pending = match &thread {
-            None => group.pending.lock().add_overrun(self.id, count),
-            Some(task) => task.signals.lock().pending.add_overrun(self.id, count),
-        };
-        if let Some(overrun) = pending {
-            self.overrun.store(overrun, Ordering::Relaxed);
-            return;
-        }
-        let missed = self.missed.swap(0, Ordering::Relaxed);
-        let overrun = (count - 1).saturating_add(missed);
-        self.overrun.store(overrun, Ordering::Relaxed);
-        let info = SigInfo::timer(signal, self.id, overrun, self.value);
-        let sent = match &thread {
+        let info = SigInfo::timer(signal, self.id, 0, self.value);
+        let _ = match &thread {
             None => send::process_signal(&group, info),
             Some(task) => send::thread_signal(task, info),
         };
-        if sent.is_err() {
-            self.missed
-                .store(overrun.saturating_add(1), Ordering::Relaxed);
+        let waits = match &thread {
+            None => group.pending.lock().has_timer(self.id),
+            Some(task) => task.signals.lock().pending.has_timer(self.id),
+        };
+        if !waits {
+            // Ignored, or no room: nobody will take it. (Or it was taken already, and the timer goes on.)
+            group.timers.skipped(self.id);
         }
     }
 }

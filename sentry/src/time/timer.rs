@@ -39,6 +39,8 @@ struct State {
     /// Time of the clock at which it expires.
     expiry: Option<u64>,
     interval_ns: u64,
+    /// It has expired and waits for [`ClockTimer::go_on`].
+    held: bool,
     /// Changes with each setting: an alarm of an older one does nothing.
     generation: u64,
     alarm: Option<Alarm>,
@@ -52,6 +54,7 @@ pub struct ClockTimer {
     clock: Clock,
     reactor: Arc<Reactor>,
     state: Mutex<State>,
+    holds: bool,
     on_expiry: OnExpiry,
 }
 
@@ -63,8 +66,41 @@ impl ClockTimer {
             clock,
             reactor,
             state: Mutex::default(),
+            holds: false,
             on_expiry,
         })
+    }
+
+    /// As [`ClockTimer::new`], but a period begins only with [`ClockTimer::go_on`] after each expiry.
+    #[must_use]
+    pub fn holding(clock: Clock, reactor: Arc<Reactor>, on_expiry: OnExpiry) -> Arc<Self> {
+        Arc::new(Self {
+            clock,
+            reactor,
+            state: Mutex::default(),
+            holds: true,
+            on_expiry,
+        })
+    }
+
+    /// Goes on with the periods after an expiry that was held. Returns how many have passed since; `None` if none is held.
+    pub fn go_on(self: &Arc<Self>) -> Option<u64> {
+        let now = self.clock.now().ok()?;
+        let mut state = self.state.lock();
+        if !std::mem::take(&mut state.held) {
+            return None;
+        }
+        let (Some(expiry), interval) = (state.expiry, state.interval_ns.max(1)) else {
+            return None;
+        };
+        let passed = now.saturating_sub(expiry) / interval;
+        let periods = passed.saturating_add(1).saturating_mul(interval);
+        state.expiry = Some(expiry.saturating_add(periods));
+        let alarm = self.arm(&state, now);
+        let before = std::mem::replace(&mut state.alarm, alarm);
+        drop(state);
+        drop(before);
+        Some(passed)
     }
 
     /// Its clock.
@@ -79,6 +115,7 @@ impl ClockTimer {
         let mut state = self.state.lock();
         let old = remaining(&state, now);
         state.generation += 1;
+        state.held = false;
         state.interval_ns = setting.interval_ns;
         state.patience = CPU_TICK;
         state.last_seen = now;
@@ -108,6 +145,9 @@ impl ClockTimer {
     }
 
     fn arm(self: &Arc<Self>, state: &State, now: u64) -> Option<Alarm> {
+        if state.held {
+            return None;
+        }
         let left = state.expiry?.saturating_sub(now);
         let mut wait = Duration::from_nanos(self.clock.real_ns_for(left));
         if self.clock.is_cpu() {
@@ -131,7 +171,7 @@ impl ClockTimer {
     fn look(self: &Arc<Self>, generation: u64) {
         let Ok(now) = self.clock.now() else { return };
         let mut state = self.state.lock();
-        if state.generation != generation {
+        if state.generation != generation || state.held {
             return;
         }
         let Some(expiry) = state.expiry else { return };
@@ -140,6 +180,9 @@ impl ClockTimer {
             if state.interval_ns == 0 {
                 expired = 1;
                 state.expiry = None;
+            } else if self.holds {
+                expired = 1;
+                state.held = true;
             } else {
                 expired = 1 + (now - expiry) / state.interval_ns;
                 state.expiry =
@@ -182,6 +225,10 @@ fn remaining(state: &State, now: u64) -> Setting {
     let value_ns = match state.expiry {
         None => 0,
         // Expired, but not told yet: zero would mean disarmed.
+        Some(at) if state.held && at <= now => {
+            let interval = state.interval_ns.max(1);
+            interval - (now - at) % interval
+        }
         Some(at) if at <= now => 1,
         Some(at) => at - now,
     };

@@ -1,5 +1,6 @@
 //! File attributes and changes to them.
 
+use crate::task::user_ns::UserNamespace;
 use abi::fs::{S_IFMT, Stat};
 use abi::time::Timespec;
 
@@ -43,16 +44,16 @@ impl Attr {
         self.mode & S_IFMT
     }
 
-    /// As `struct stat`.
+    /// As `struct stat` for a member of `users`.
     #[must_use]
-    pub const fn to_stat(&self) -> Stat {
+    pub fn to_stat(&self, users: &UserNamespace) -> Stat {
         Stat {
             dev: self.dev,
             ino: self.ino,
             nlink: self.nlink,
             mode: self.mode,
-            uid: self.uid,
-            gid: self.gid,
+            uid: users.shown_uid(self.uid),
+            gid: users.shown_gid(self.gid),
             pad0: 0,
             rdev: self.rdev,
             size: self.size as i64,

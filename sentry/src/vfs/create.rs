@@ -32,7 +32,10 @@ pub(super) fn inherit(dir: &Attr, mode: u32, is_dir: bool, creds: &Creds) -> (u3
     let both = S_ISGID | S_IXGRP;
     let mode = if is_dir {
         mode | S_ISGID
-    } else if mode & both == both && !creds.in_group(dir.gid) && !creds.has(Cap::FSETID) {
+    } else if mode & both == both
+        && !creds.in_group(dir.gid)
+        && !creds.has_over(dir.uid, dir.gid, Cap::FSETID)
+    {
         mode & !S_ISGID
     } else {
         mode

@@ -1,14 +1,15 @@
 //! Open file descriptions.
 
 use std::any::Any;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use abi::fs::{O_ACCMODE, O_APPEND, O_NONBLOCK, O_PATH, O_RDONLY, O_RDWR, O_WRONLY};
 use parking_lot::Mutex;
 
-use super::{FsContext, Inode, Path, Sink, Source};
+use super::{FsContext, Inode, Path, Sink, Source, TextHold};
 use crate::error::{Errno, Result, SysResult};
+use crate::task::creds::Creds;
 use crate::task::{CurrentTask, Task};
 use crate::wait::{Events, WaitQueue};
 
@@ -32,6 +33,8 @@ pub struct IoCx<'a> {
     pub task: Option<&'a CurrentTask>,
     /// The description's `O_*` flags (O_NONBLOCK changes no result of a kernel object: they never block), or `RWF_*`-derived ones.
     pub flags: u32,
+    /// The credentials that the description was opened with, where they are known.
+    pub opener: Option<&'a Arc<Creds>>,
 }
 
 /// Where `lseek` goes.
@@ -142,6 +145,8 @@ pub struct File {
     access: u32,
     flags: AtomicU32,
     offset: Mutex<u64>,
+    opener: OnceLock<Arc<Creds>>,
+    text_hold: Mutex<Option<TextHold>>,
     /// Who gets SIGIO (`F_SETOWN`, `F_SETSIG`).
     pub owner: Mutex<crate::fs::fasync::Owner>,
     /// Epolls that watch it.
@@ -171,9 +176,19 @@ impl File {
             access: flags & (O_ACCMODE | O_PATH),
             flags: AtomicU32::new(flags & KEPT),
             offset: Mutex::new(0),
+            opener: OnceLock::new(),
+            text_hold: Mutex::new(None),
             owner: Mutex::default(),
             watches: crate::fs::epoll::FileWatches::default(),
         })
+    }
+    /// Notes who opened it; the first note counts.
+    pub fn set_opener(&self, creds: Arc<Creds>) {
+        let _ = self.opener.set(creds);
+    }
+    /// Keeps its inode from being run or written for as long as it is open, or (with `None`) no longer.
+    pub fn hold_text(&self, hold: Option<TextHold>) {
+        *self.text_hold.lock() = hold;
     }
     /// Where it was opened.
     #[must_use]
@@ -272,7 +287,11 @@ impl File {
         flags: u32,
         dst: &mut dyn Sink,
     ) -> SysResult<usize> {
-        let cx = IoCx { task, flags };
+        let cx = IoCx {
+            task,
+            flags,
+            opener: self.opener.get(),
+        };
         match offset {
             Some(_) if !self.ops.seekable() => Err(Errno::ESPIPE.into()),
             _ if !self.readable() => Err(Errno::EBADF.into()),
@@ -295,7 +314,11 @@ impl File {
         flags: u32,
         src: &mut dyn Source,
     ) -> SysResult<usize> {
-        let cx = IoCx { task, flags };
+        let cx = IoCx {
+            task,
+            flags,
+            opener: self.opener.get(),
+        };
         match offset {
             Some(_) if !self.ops.seekable() => Err(Errno::ESPIPE.into()),
             _ if !self.writable() => Err(Errno::EBADF.into()),

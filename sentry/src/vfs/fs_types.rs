@@ -7,8 +7,10 @@ use parking_lot::RwLock;
 
 use super::FileSystem;
 use crate::error::{Errno, Result};
-use crate::fs::{proc, tmpfs};
+use crate::fs::devpts::{DevptsFs, DevptsOptions};
+use crate::fs::{proc, sysfs, tmpfs};
 use crate::task::Task;
+use crate::task::creds::Cap;
 
 /// What a mount call asks for.
 pub struct MountRequest<'a> {
@@ -51,7 +53,17 @@ impl FileSystemTypes {
 fn mount_tmpfs(name: &'static str, request: &MountRequest<'_>) -> Result<Arc<dyn FileSystem>> {
     let data = std::str::from_utf8(request.data).map_err(|_| Errno::EINVAL)?;
     let memory = request.task.container.resources().memory;
-    let options = tmpfs::Options::parse(data, memory)?;
+    let mut options = tmpfs::Options::parse(data, memory)?;
+    let creds = request.task.creds();
+    let users = &creds.user_ns;
+    options.uid = Some(match options.uid {
+        Some(uid) => users.kuid(uid).ok_or(Errno::EINVAL)?,
+        None => creds.fsuid,
+    });
+    options.gid = Some(match options.gid {
+        Some(gid) => users.kgid(gid).ok_or(Errno::EINVAL)?,
+        None => creds.fsgid,
+    });
     let fs: Arc<dyn FileSystem> = tmpfs::Tmpfs::sized(name, &options, memory)?;
     Ok(fs)
 }
@@ -64,14 +76,40 @@ fn mount_proc(request: &MountRequest<'_>) -> Result<Arc<dyn FileSystem>> {
     Ok(fs)
 }
 
+/// A new instance of devpts: each mount is one of its own.
+fn mount_devpts(request: &MountRequest<'_>) -> Result<Arc<dyn FileSystem>> {
+    let mut options = DevptsOptions::parse(request.data)?;
+    let users = request.task.creds().user_ns.clone();
+    let known = |id: Option<u32>| id.map(Some).ok_or(Errno::EINVAL);
+    if let Some(uid) = options.uid {
+        options.uid = known(users.kuid(uid))?;
+    }
+    if let Some(gid) = options.gid {
+        options.gid = known(users.kgid(gid))?;
+    }
+    let fs: Arc<dyn FileSystem> = DevptsFs::new(&request.task.kernel.reactor, options);
+    Ok(fs)
+}
+
+fn mount_sysfs(request: &MountRequest<'_>) -> Result<Arc<dyn FileSystem>> {
+    let task = request.task;
+    // It shows the network namespace: whoever may not change that may not mount it.
+    let owner = task.namespaces().net.owner.clone();
+    task.creds().require_in(&owner, Cap::SYS_ADMIN)?;
+    let fs: Arc<dyn FileSystem> = sysfs::new(&task.kernel, task.container.resources());
+    Ok(fs)
+}
+
 impl Default for FileSystemTypes {
-    /// With tmpfs, ramfs and proc; others add themselves.
+    /// With tmpfs, ramfs, proc, devpts and sysfs; others add themselves.
     fn default() -> Self {
         let mut types: HashMap<&'static str, Mounter> = HashMap::new();
         for name in ["tmpfs", "ramfs"] {
             types.insert(name, Arc::new(move |request| mount_tmpfs(name, request)));
         }
         types.insert("proc", Arc::new(mount_proc));
+        types.insert("devpts", Arc::new(mount_devpts));
+        types.insert("sysfs", Arc::new(mount_sysfs));
         Self(RwLock::new(types))
     }
 }

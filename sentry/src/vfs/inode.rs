@@ -169,6 +169,8 @@ pub struct InodeState {
     pub names: Mutex<()>,
     /// Made by O_TMPFILE without O_EXCL: may be given a name although it has none.
     pub linkable: AtomicBool,
+    /// Who writes or runs it.
+    pub write_count: super::WriteCount,
     /// inotify watches.
     pub watches: crate::fs::inotify::InodeWatches,
 }

@@ -9,11 +9,11 @@ use super::create::{check_dir_writable, prepare};
 use super::lookup::LookupCx;
 use super::{Access, Attr, Path, check_access, events};
 use crate::error::{Errno, Result};
-use crate::task::creds::{Cap, Creds};
+use crate::task::creds::Creds;
 
 /// The rule of `fs.protected_hardlinks` = 1: one may link what one owns, or could read and write and is no set-id program (`may_linkat`).
 fn check_source(attr: &Attr, creds: &Creds) -> Result<()> {
-    if creds.fsuid == attr.uid || creds.has(Cap::FOWNER) {
+    if creds.fsuid == attr.uid || creds.owns_over(attr.uid) {
         return Ok(());
     }
     let set_gid_program = S_ISGID | S_IXGRP;

@@ -36,6 +36,7 @@ mod permission;
 mod rename;
 mod set_attr;
 mod special;
+mod text_busy;
 mod unlink;
 pub mod xattr;
 
@@ -56,6 +57,7 @@ pub use permission::{Access, check_access, check_sticky};
 pub use rename::rename_at;
 pub use set_attr::{change_mode, change_owner, set_times, strip_privileges, truncate};
 pub use special::PendingFifo;
+pub use text_busy::{TextHold, WriteCount};
 pub use unlink::{rmdir_at, unlink_at};
 
 #[cfg(test)]

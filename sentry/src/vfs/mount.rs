@@ -3,7 +3,7 @@
 //! Lock order: a namespace's table is a leaf but for reading dentries' places.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use abi::fs::Statfs;
@@ -12,6 +12,7 @@ use parking_lot::RwLock;
 
 use super::{Dentry, Inode, Path};
 use crate::error::{Errno, Result};
+use crate::task::user_ns::UserNamespace;
 
 bitflags! {
     /// Per-mount flags (`MS_*` values).
@@ -71,6 +72,9 @@ pub struct Mount {
     /// What appears at the mount point.
     pub root: Arc<Dentry>,
     flags: AtomicU32,
+    /// MNT_LOCKED, and the MNT_LOCK_* for its restrictions.
+    locked: AtomicBool,
+    held: AtomicBool,
     /// First field of `/proc/mounts`.
     pub source: Vec<u8>,
     point: RwLock<Option<(Weak<Mount>, Arc<Dentry>)>>,
@@ -90,6 +94,8 @@ impl Mount {
             fs,
             root,
             flags: AtomicU32::new(flags.bits()),
+            locked: AtomicBool::new(false),
+            held: AtomicBool::new(false),
             source: source.to_vec(),
             point: RwLock::new(None),
         })
@@ -104,6 +110,26 @@ impl Mount {
     #[must_use]
     pub fn flags(&self) -> MountFlags {
         MountFlags::from_bits_truncate(self.flags.load(Ordering::Relaxed))
+    }
+    /// Whether it came below another from a more privileged mount namespace: then it cannot be taken away alone.
+    #[must_use]
+    pub fn is_locked(&self) -> bool {
+        self.locked.load(Ordering::Relaxed)
+    }
+    fn hold_as(&self, other: &Self) {
+        self.locked.store(other.is_locked(), Ordering::Relaxed);
+        self.held
+            .store(other.held.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+    /// Whether `flags` leave out a restriction that the mount is locked to.
+    #[must_use]
+    pub fn loosens(&self, flags: MountFlags) -> bool {
+        const RESTRICTIONS: MountFlags = MountFlags::RDONLY
+            .union(MountFlags::NOSUID)
+            .union(MountFlags::NODEV)
+            .union(MountFlags::NOEXEC);
+        self.held.load(Ordering::Relaxed)
+            && !(self.flags() & RESTRICTIONS).difference(flags).is_empty()
     }
     /// Changes the flags (remount).
     pub fn set_flags(&self, flags: MountFlags) {
@@ -131,6 +157,10 @@ struct Table {
 
 /// A mount namespace.
 pub struct MountNamespace {
+    /// Whose capabilities count for it.
+    pub owner: Arc<UserNamespace>,
+    /// Inode number in nsfs.
+    pub ino: u64,
     root: RwLock<Arc<Mount>>,
     table: RwLock<Table>,
 }
@@ -148,6 +178,8 @@ impl MountNamespace {
             all: vec![root.clone()],
         };
         Arc::new(Self {
+            owner: UserNamespace::initial(),
+            ino: crate::kernel::next_namespace_ino(),
             root: RwLock::new(root),
             table: RwLock::new(table),
         })
@@ -232,9 +264,12 @@ impl MountNamespace {
     /// Binds `source` at `target`; `recursive`: with the mounts below it, as copies.
     pub fn bind(&self, source: &Path, target: &Path, recursive: bool) {
         let copy_of = |mount: &Mount, root: &Arc<Dentry>| {
-            Mount::new(mount.fs.clone(), root.clone(), mount.flags(), &mount.source)
+            let copy = Mount::new(mount.fs.clone(), root.clone(), mount.flags(), &mount.source);
+            copy.hold_as(mount);
+            copy
         };
         let top = copy_of(&source.mount, &source.dentry);
+        top.locked.store(false, Ordering::Relaxed);
         let mut pairs = vec![(source.mount.id, top.clone())];
         let below = if recursive {
             self.tree_below(&source.mount)
@@ -260,12 +295,25 @@ impl MountNamespace {
             self.attach(copy, &place);
         }
     }
+    /// Whether a copy of the mount of `path` without what is mounted below would show what a locked mount hides (`has_locked_children`).
+    #[must_use]
+    pub fn hides_below(&self, path: &Path) -> bool {
+        self.tree_below(&path.mount).iter().any(|mount| {
+            let direct = mount
+                .point()
+                .filter(|point| point.mount.id == path.mount.id);
+            mount.is_locked() && direct.is_some_and(|point| point.dentry.is_below(&path.dentry))
+        })
+    }
     /// Moves the mount whose root is `source` to `target`: `EINVAL` if it is no mount's root or the namespace's own, `ELOOP` if `target` lies in it.
     pub fn move_mount(&self, source: &Path, target: &Path) -> Result<()> {
         if !Arc::ptr_eq(&source.dentry, &source.mount.root) {
             return Err(Errno::EINVAL);
         }
         let point = source.mount.point().ok_or(Errno::EINVAL)?;
+        if source.mount.is_locked() {
+            return Err(Errno::EINVAL);
+        }
         let within = target.mount.id == source.mount.id
             || self
                 .tree_below(&source.mount)
@@ -289,6 +337,9 @@ impl MountNamespace {
             return Err(Errno::EINVAL);
         }
         let point = path.mount.point().ok_or(Errno::EINVAL)?;
+        if path.mount.is_locked() {
+            return Err(Errno::EINVAL);
+        }
         let mut table = self.table.write();
         let below: Vec<Arc<Mount>> = table
             .all
@@ -324,14 +375,21 @@ impl MountNamespace {
     /// A copy for `unshare(CLONE_NEWNS)`: the same mounts, attached alike, free to change on their own. The caller moves root and working
     /// directory with [`MountNamespace::translate`].
     #[must_use]
-    pub fn copy(&self) -> (Arc<Self>, HashMap<u64, Arc<Mount>>) {
+    pub fn copy(&self, owner: Arc<UserNamespace>) -> (Arc<Self>, HashMap<u64, Arc<Mount>>) {
+        // What a more privileged namespace has mounted stays as it is (MNT_LOCKED, MNT_LOCK_READONLY and so on).
+        let lock = !Arc::ptr_eq(&owner, &self.owner);
+        let old_root = self.root.read().id;
         let table = self.table.read();
         let mut new: HashMap<u64, Arc<Mount>> = HashMap::new();
         for old in &table.all {
-            new.insert(
-                old.id,
-                Mount::new(old.fs.clone(), old.root.clone(), old.flags(), &old.source),
-            );
+            let mount = Mount::new(old.fs.clone(), old.root.clone(), old.flags(), &old.source);
+            mount.hold_as(old);
+            if lock {
+                mount.held.store(true, Ordering::Relaxed);
+                let below = old.id != old_root;
+                mount.locked.store(below, Ordering::Relaxed);
+            }
+            new.insert(old.id, mount);
         }
         let mut copy = Table::default();
         for old in &table.all {
@@ -349,13 +407,14 @@ impl MountNamespace {
             }
             copy.all.push(mount.clone());
         }
-        let old_root = self.root.read().id;
         let root = new
             .get(&old_root)
             .cloned()
             .unwrap_or_else(|| self.root.read().clone());
         (
             Arc::new(Self {
+                owner,
+                ino: crate::kernel::next_namespace_ino(),
                 root: RwLock::new(root),
                 table: RwLock::new(copy),
             }),
@@ -377,12 +436,18 @@ impl MountNamespace {
     pub fn pivot(&self, new_root: &Path, put_old: &Path) -> Result<()> {
         let old_root = self.root.read().clone();
         let point = new_root.mount.point().ok_or(Errno::EINVAL)?;
+        if new_root.mount.is_locked() {
+            return Err(Errno::EINVAL);
+        }
         {
             let mut table = self.table.write();
             table.on.remove(&key(&point));
             *new_root.mount.point.write() = None;
         }
         *self.root.write() = new_root.mount.clone();
+        // What is locked is the place, not the mount.
+        let locked = old_root.locked.swap(false, Ordering::Relaxed);
+        new_root.mount.locked.store(locked, Ordering::Relaxed);
         let mut table = self.table.write();
         let target = key(put_old);
         *old_root.point.write() = Some((Arc::downgrade(&put_old.mount), put_old.dentry.clone()));

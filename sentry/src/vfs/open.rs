@@ -17,10 +17,10 @@ use super::lookup::{Found, LookupCx, LookupFlags, Parent, resolve, resolve_paren
 use super::special::PendingFifo;
 use super::{
     Access, Attr, AttrChange, Dentry, File, FileOps, Inode, Link, MountFlags, NodeKind, OpenHow,
-    Path, check_access, events, special,
+    Path, TextHold, check_access, events, special,
 };
 use crate::error::{Errno, Result};
-use crate::task::creds::{Cap, Creds};
+use crate::task::creds::Creds;
 
 /// How a guest asked to open.
 #[derive(Clone, Copy, Debug, Default)]
@@ -197,10 +197,20 @@ fn open_created(dir: &Path, dentry: Arc<Dentry>, request: OpenRequest) -> Result
         dentry,
     };
     let inode = path.inode().clone();
+    let hold = text_hold(&inode, request)?;
     let ops = inode.ops().open(&inode, how(request))?;
     let file = File::new(Some(path), inode, ops, request.flags);
+    file.hold_text(hold);
     events::opened(&file);
     Ok(OpenOutcome::Ready(file))
+}
+
+/// The file's share in its inode's writers, if it is to be written: `ETXTBSY` while it runs.
+fn text_hold(inode: &Arc<Inode>, request: OpenRequest) -> Result<Option<TextHold>> {
+    if request.flags & O_ACCMODE == O_RDONLY {
+        return Ok(None);
+    }
+    TextHold::write(inode)
 }
 
 const fn how(request: OpenRequest) -> OpenHow {
@@ -231,18 +241,16 @@ fn open_tmpfile(
         mount: dir.mount.clone(),
         dentry: Dentry::detached(inode.clone(), Some(dir.dentry.clone()), name.as_bytes()),
     };
+    let hold = text_hold(&inode, request)?;
     let ops = inode.ops().open(&inode, how(request))?;
-    Ok(File::new(
-        Some(place),
-        inode,
-        ops,
-        request.flags & !O_DIRECTORY,
-    ))
+    let file = File::new(Some(place), inode, ops, request.flags & !O_DIRECTORY);
+    file.hold_text(hold);
+    Ok(file)
 }
 
 /// `EPERM` for O_NOATIME on another's file.
 fn check_noatime(attr: &Attr, creds: &Creds, flags: u32) -> Result<()> {
-    if flags & O_NOATIME != 0 && creds.fsuid != attr.uid && !creds.has(Cap::FOWNER) {
+    if flags & O_NOATIME != 0 && creds.fsuid != attr.uid && !creds.owns_over(attr.uid) {
         return Err(Errno::EPERM);
     }
     Ok(())
@@ -309,6 +317,9 @@ pub fn open_found(cx: LookupCx<'_>, found: &Found, request: OpenRequest) -> Resu
         // Anonymous inodes have no type; their `open` says ENXIO, as Linux's `no_open`.
         _ => open_plain(inode, path, truncate, request)?,
     };
+    if let Some(task) = cx.task {
+        file.set_opener(task.creds());
+    }
     events::opened(&file);
     Ok(OpenOutcome::Ready(file))
 }
@@ -319,6 +330,11 @@ fn open_plain(
     truncate: bool,
     request: OpenRequest,
 ) -> Result<Arc<File>> {
+    let hold = if truncate {
+        TextHold::write(inode)?
+    } else {
+        text_hold(inode, request)?
+    };
     let ops = inode.ops().open(inode, how(request))?;
     if truncate {
         inode.ops().set_attr(&AttrChange {
@@ -329,7 +345,9 @@ fn open_plain(
             events::content_changed(&path.dentry);
         }
     }
-    Ok(File::new(path.cloned(), inode.clone(), ops, request.flags))
+    let file = File::new(path.cloned(), inode.clone(), ops, request.flags);
+    file.hold_text(hold.filter(|_| request.flags & O_ACCMODE != O_RDONLY));
+    Ok(file)
 }
 
 /// What an O_PATH description can do: nothing.

@@ -38,17 +38,18 @@ pub fn check_access(attr: &Attr, creds: &Creds, access: Access) -> Result<()> {
     if wanted & !granted == 0 {
         return Ok(());
     }
+    let has = |cap| creds.has_over(attr.uid, attr.gid, cap);
     if attr.file_type() == S_IFDIR {
-        if creds.has(Cap::DAC_OVERRIDE) || (wanted & 2 == 0 && creds.has(Cap::DAC_READ_SEARCH)) {
+        if has(Cap::DAC_OVERRIDE) || (wanted & 2 == 0 && has(Cap::DAC_READ_SEARCH)) {
             return Ok(());
         }
         return Err(Errno::EACCES);
     }
-    if wanted == 4 && creds.has(Cap::DAC_READ_SEARCH) {
+    if wanted == 4 && has(Cap::DAC_READ_SEARCH) {
         return Ok(());
     }
     // Executing needs at least one x bit, even for root.
-    if creds.has(Cap::DAC_OVERRIDE) && (wanted & 1 == 0 || attr.mode & 0o111 != 0) {
+    if has(Cap::DAC_OVERRIDE) && (wanted & 1 == 0 || attr.mode & 0o111 != 0) {
         return Ok(());
     }
     Err(Errno::EACCES)
@@ -59,7 +60,7 @@ pub fn check_sticky(dir: &Attr, attr: &Attr, creds: &Creds) -> Result<()> {
     if dir.mode & S_ISVTX == 0
         || creds.fsuid == attr.uid
         || creds.fsuid == dir.uid
-        || creds.has(Cap::FOWNER)
+        || creds.has_over(attr.uid, attr.gid, Cap::FOWNER)
     {
         return Ok(());
     }

@@ -3,12 +3,12 @@
 use abi::fs::{S_IALLUGO, S_IFDIR, S_IFLNK, S_IFREG, S_ISGID, S_ISUID, S_IXGRP};
 
 use super::lookup::Found;
-use super::{Access, Attr, AttrChange, Inode, SetTime, check_access, events};
+use super::{Access, Attr, AttrChange, Inode, SetTime, TextHold, check_access, events};
 use crate::error::{Errno, Result};
 use crate::task::creds::{Cap, Creds};
 
 fn owns(attr: &Attr, creds: &Creds) -> bool {
-    creds.fsuid == attr.uid || creds.has(Cap::FOWNER)
+    creds.fsuid == attr.uid || creds.owns_over(attr.uid)
 }
 
 fn apply(found: &Found, change: &AttrChange) -> Result<()> {
@@ -30,7 +30,7 @@ pub fn change_mode(creds: &Creds, found: &Found, mode: u32) -> Result<()> {
         return Err(Errno::EPERM);
     }
     let mut mode = mode & S_IALLUGO;
-    if !creds.in_group(attr.gid) && !creds.has(Cap::FSETID) {
+    if !creds.in_group(attr.gid) && !creds.has_over(attr.uid, attr.gid, Cap::FSETID) {
         mode &= !S_ISGID;
     }
     apply(
@@ -47,7 +47,9 @@ pub fn change_mode(creds: &Creds, found: &Found, mode: u32) -> Result<()> {
 fn without_set_id(attr: &Attr, creds: &Creds) -> Option<u32> {
     let mut mode = attr.mode & S_IALLUGO;
     mode &= !S_ISUID;
-    if attr.mode & S_IXGRP != 0 || !(creds.in_group(attr.gid) || creds.has(Cap::FSETID)) {
+    if attr.mode & S_IXGRP != 0
+        || !(creds.in_group(attr.gid) || creds.has_over(attr.uid, attr.gid, Cap::FSETID))
+    {
         mode &= !S_ISGID;
     }
     (mode != attr.mode & S_IALLUGO).then_some(mode)
@@ -70,7 +72,7 @@ pub fn change_owner(
 ) -> Result<()> {
     found.check_writable()?;
     let attr = found.inode().attr()?;
-    let privileged = creds.has(Cap::CHOWN);
+    let privileged = creds.has_over(attr.uid, attr.gid, Cap::CHOWN);
     let owner = creds.fsuid == attr.uid;
     if uid.is_some_and(|uid| !(privileged || (owner && uid == attr.uid)))
         || gid
@@ -98,6 +100,9 @@ pub fn strip_privileges(creds: &Creds, inode: &Inode) -> Result<()> {
         return Ok(());
     }
     let attr = inode.attr()?;
+    if creds.has_over(attr.uid, attr.gid, Cap::FSETID) {
+        return Ok(());
+    }
     if attr.file_type() != S_IFREG || attr.mode & (S_ISUID | S_ISGID) == 0 {
         return Ok(());
     }
@@ -111,7 +116,7 @@ pub fn strip_privileges(creds: &Creds, inode: &Inode) -> Result<()> {
 }
 
 /// `truncate(2)` (`opened`: `ftruncate(2)`, whose right to write was checked when the file was opened). `EISDIR`, `EINVAL` for what has no size,
-/// `EACCES`, `EROFS`. The caller has checked RLIMIT_FSIZE.
+/// `EACCES`, `EROFS`, `ETXTBSY`. The caller has checked RLIMIT_FSIZE.
 pub fn truncate(creds: &Creds, found: &Found, size: u64, opened: bool) -> Result<()> {
     let attr = found.inode().attr()?;
     match attr.file_type() {
@@ -123,6 +128,11 @@ pub fn truncate(creds: &Creds, found: &Found, size: u64, opened: bool) -> Result
         found.check_writable()?;
         check_access(&attr, creds, Access::WRITE)?;
     }
+    let _hold = if opened {
+        None
+    } else {
+        TextHold::write(found.inode())?
+    };
     let mode = if creds.has(Cap::FSETID) {
         None
     } else {

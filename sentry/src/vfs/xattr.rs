@@ -29,7 +29,7 @@ fn check_namespace(attr: &Attr, creds: &Creds, name: &[u8], write: bool) -> Resu
             && attr.mode & S_ISVTX != 0
             && write
             && creds.fsuid != attr.uid
-            && !creds.has(Cap::FOWNER)
+            && !creds.owns_over(attr.uid)
         {
             return Err(Errno::EPERM);
         }

@@ -52,8 +52,11 @@ pub(crate) fn may_inspect(cx: &CurrentTask, target: &Arc<Task>) -> Result<()> {
     let dumpable = target
         .try_memory_map()
         .is_none_or(|map| map.state.read().dumpable == 1);
-    let covered = other.permitted.0 & !own.permitted.0 == 0;
-    if own.has(Cap::SYS_PTRACE) || (same_user && same_group && dumpable && covered) {
+    // More capabilities, or the same ones in an outer namespace (cap_ptrace_access_check).
+    let covered = own.user_ns == other.user_ns && other.permitted.0 & !own.permitted.0 == 0;
+    if own.has_in(&other.user_ns, Cap::SYS_PTRACE)
+        || (same_user && same_group && dumpable && covered)
+    {
         return Ok(());
     }
     Err(Errno::EPERM)

@@ -127,7 +127,7 @@ pub async fn prctl(
         PR_SET_SECCOMP => crate::misc::set_seccomp_mode(cx, arg2, arg3),
         PR_CAPBSET_READ => Ok(i64::from(cx.creds().bounding.contains(capability(arg2)?))),
         PR_CAPBSET_DROP => {
-            cx.creds().require(Cap::SETPCAP)?;
+            cx.creds().require_here(Cap::SETPCAP)?;
             let cap = capability(arg2)?;
             change(cx, |creds| creds.drop_bounding(cap))?;
             Ok(0)

@@ -5,6 +5,7 @@ use abi::time::{NSEC_PER_SEC, Timespec, Timeval};
 use abi::{UserAddr, UserIn};
 use sentry::error::{Errno, Result, SysResult};
 use sentry::task::CurrentTask;
+use sentry::task::creds::Creds;
 use sentry::vfs::lookup::{Found, LookupFlags};
 use sentry::vfs::{Fd, SetTime, change_mode, change_owner, set_times};
 
@@ -44,9 +45,18 @@ pub async fn fchmod(cx: &CurrentTask, fd: Fd, mode: u32) -> SysResult<()> {
     Ok(change_mode(&cx.creds(), &found, mode)?)
 }
 
-/// An id, or none for -1.
-fn id(raw: u32) -> Option<u32> {
-    (raw != u32::MAX).then_some(raw)
+/// User and group that the caller names, none for -1: `EINVAL` for numbers without an id behind them.
+fn ids(creds: &Creds, uid: u32, gid: u32) -> Result<(Option<u32>, Option<u32>)> {
+    let known = |id: Option<u32>| id.map(Some).ok_or(Errno::EINVAL);
+    let uid = match uid {
+        u32::MAX => None,
+        uid => known(creds.user_ns.kuid(uid))?,
+    };
+    let gid = match gid {
+        u32::MAX => None,
+        gid => known(creds.user_ns.kgid(gid))?,
+    };
+    Ok((uid, gid))
 }
 
 /// `chown(2)`.
@@ -74,13 +84,16 @@ pub async fn fchownat(
     let path = get_path(cx, path)?;
     let walker = Walker::new(cx);
     let found = walker.find(cx, dir, &path, at_flags(flags))?;
-    Ok(change_owner(&walker.creds, &found, id(uid), id(gid))?)
+    let (uid, gid) = ids(&walker.creds, uid, gid)?;
+    Ok(change_owner(&walker.creds, &found, uid, gid)?)
 }
 
 /// `fchown(2)`.
 pub async fn fchown(cx: &CurrentTask, fd: Fd, uid: u32, gid: u32) -> SysResult<()> {
     let found = Found::File(cx.file(fd)?);
-    Ok(change_owner(&cx.creds(), &found, id(uid), id(gid))?)
+    let creds = cx.creds();
+    let (uid, gid) = ids(&creds, uid, gid)?;
+    Ok(change_owner(&creds, &found, uid, gid)?)
 }
 
 /// `truncate(2)`.

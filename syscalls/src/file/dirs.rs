@@ -152,7 +152,7 @@ pub async fn fchdir(cx: &CurrentTask, fd: Fd) -> SysResult<()> {
 pub async fn chroot(cx: &CurrentTask, path: UserIn<u8>) -> SysResult<()> {
     let walker = Walker::new(cx);
     let place = find_dir(cx, &walker, path)?;
-    walker.creds.require(Cap::SYS_CHROOT)?;
+    walker.creds.require_here(Cap::SYS_CHROOT)?;
     walker.fs.set_root(place);
     Ok(())
 }

@@ -10,7 +10,6 @@ use abi::{UserIn, UserOut};
 use sentry::error::{Errno, Result, SysResult};
 use sentry::fs::fasync::Owner;
 use sentry::task::CurrentTask;
-use sentry::task::creds::Cap;
 use sentry::task::limits::Resource;
 use sentry::vfs::{Fd, FdFlags, File};
 
@@ -114,7 +113,7 @@ fn set_flags(cx: &CurrentTask, file: &File, flags: u32) -> Result<()> {
     if flags & O_NOATIME != 0 && file.flags() & O_NOATIME == 0 {
         let creds = cx.creds();
         let owner = file.inode().attr()?.uid;
-        if creds.fsuid != owner && !creds.has(Cap::FOWNER) {
+        if creds.fsuid != owner && !creds.owns_over(owner) {
             return Err(Errno::EPERM);
         }
     }

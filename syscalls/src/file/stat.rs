@@ -27,7 +27,7 @@ pub async fn lstat(cx: &CurrentTask, path: UserIn<u8>, buf: UserOut<Stat>) -> Sy
 /// `fstat(2)`; O_PATH descriptors too.
 pub async fn fstat(cx: &CurrentTask, fd: Fd, buf: UserOut<Stat>) -> SysResult<()> {
     let attr = cx.files().get(fd)?.inode().attr()?;
-    Ok(cx.memory().put(buf, &attr.to_stat())?)
+    Ok(cx.memory().put(buf, &attr.to_stat(&cx.creds().user_ns))?)
 }
 
 /// A path that may be null if AT_EMPTY_PATH is set (Linux 6.11).
@@ -52,7 +52,7 @@ pub async fn newfstatat(
     let path = path_or_empty(cx, path, flags)?;
     let found = Walker::new(cx).find(cx, dir, &path, at_flags(flags))?;
     let attr = found.inode().attr()?;
-    Ok(cx.memory().put(buf, &attr.to_stat())?)
+    Ok(cx.memory().put(buf, &attr.to_stat(&cx.creds().user_ns))?)
 }
 
 fn statx_time(time: Timespec) -> StatxTimestamp {
@@ -80,17 +80,18 @@ pub async fn statx(
     }
     let path = path_or_empty(cx, path, flags)?;
     let found = Walker::new(cx).find(cx, dir, &path, at_flags(flags))?;
-    Ok(cx.memory().put(buf, &statx_of(&found)?)?)
+    Ok(cx.memory().put(buf, &statx_of(cx, &found)?)?)
 }
 
-fn statx_of(found: &Found) -> SysResult<Statx> {
+fn statx_of(cx: &CurrentTask, found: &Found) -> SysResult<Statx> {
     let attr = found.inode().attr()?;
+    let users = &cx.creds().user_ns;
     let mut out = Statx {
         mask: STATX_BASIC_STATS,
         blksize: attr.blksize,
         nlink: attr.nlink as u32,
-        uid: attr.uid,
-        gid: attr.gid,
+        uid: users.shown_uid(attr.uid),
+        gid: users.shown_gid(attr.gid),
         mode: attr.mode as u16,
         ino: attr.ino,
         size: attr.size,

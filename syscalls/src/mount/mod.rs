@@ -46,7 +46,7 @@ pub async fn mount(
     let target = walker
         .find(cx, CWD, &target, LookupFlags::FOLLOW)?
         .into_path()?;
-    walker.creds.require(Cap::SYS_ADMIN)?;
+    require_mounting(&walker)?;
     let flags = if flags & MS_MGC_MSK == MS_MGC_VAL {
         flags & !MS_MGC_MSK
     } else {
@@ -54,11 +54,14 @@ pub async fn mount(
     } as u32;
     let namespace = walker.fs.namespace();
     if flags & MS_REMOUNT != 0 {
-        return remount(&target, flags);
+        return remount(&walker, &target, flags);
     }
     if flags & MS_BIND != 0 {
         let source = find_source(cx, &walker, source)?;
         check_kinds(&source, &target)?;
+        if flags & MS_REC == 0 && namespace.hides_below(&source) {
+            return Err(Errno::EINVAL.into());
+        }
         namespace.bind(&source, &target, flags & MS_REC != 0);
         return Ok(());
     }
@@ -74,6 +77,9 @@ pub async fn mount(
     let kind = kind.ok_or(Errno::EINVAL)?;
     let source = source.unwrap_or_else(|| b"none".to_vec());
     let types = cx.kernel.extensions.get::<FileSystemTypes>();
+    if !walker.creds.user_ns.is_initial() && !ANYONES.contains(&&kind[..]) {
+        return Err(Errno::EPERM.into());
+    }
     let fs = types.mount(
         &kind,
         &MountRequest {
@@ -91,6 +97,17 @@ pub async fn mount(
     drop(root);
     namespace.attach(mount, &target);
     Ok(())
+}
+
+/// File systems that the root of any user namespace may mount (FS_USERNS_MOUNT).
+const ANYONES: &[&[u8]] = &[
+    b"tmpfs", b"ramfs", b"proc", b"sysfs", b"devpts", b"mqueue", b"cgroup", b"cgroup2", b"overlay",
+];
+
+/// `EPERM` unless the caller may change its mount namespace (`may_mount`).
+fn require_mounting(walker: &Walker) -> Result<()> {
+    let namespace = walker.fs.namespace();
+    walker.creds.require_in(&namespace.owner, Cap::SYS_ADMIN)
 }
 
 fn optional_string(cx: &CurrentTask, at: UserIn<u8>) -> Result<Option<Vec<u8>>> {
@@ -154,9 +171,14 @@ fn check_is_root(target: &Path) -> Result<()> {
 }
 
 /// Changes the mount's flags. Options of the file system stay as they are: that is a difference to Linux.
-fn remount(target: &Path, flags: u32) -> SysResult<()> {
+fn remount(walker: &Walker, target: &Path, flags: u32) -> SysResult<()> {
     check_is_root(target)?;
-    target.mount.set_flags(mount_flags(flags));
+    let wanted = mount_flags(flags);
+    // Without MS_BIND it is the file system that changes: for whom it belongs to.
+    if flags & MS_BIND == 0 && !walker.creds.user_ns.is_initial() || target.mount.loosens(wanted) {
+        return Err(Errno::EPERM.into());
+    }
+    target.mount.set_flags(wanted);
     Ok(())
 }
 

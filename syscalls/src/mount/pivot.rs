@@ -5,7 +5,6 @@ use std::sync::Arc;
 use abi::UserIn;
 use sentry::error::{Errno, SysResult};
 use sentry::task::CurrentTask;
-use sentry::task::creds::Cap;
 use sentry::vfs::lookup::LookupFlags;
 use sentry::vfs::{MountNamespace, Path};
 
@@ -14,7 +13,7 @@ use crate::file::path::{CWD, Walker, get_path};
 /// `pivot_root(2)`: also moves every task of the mount namespace whose root or working directory was the old root.
 pub async fn pivot_root(cx: &CurrentTask, new: UserIn<u8>, put_old: UserIn<u8>) -> SysResult<()> {
     let walker = Walker::new(cx);
-    walker.creds.require(Cap::SYS_ADMIN)?;
+    super::require_mounting(&walker)?;
     let flags = LookupFlags::FOLLOW | LookupFlags::DIRECTORY;
     let new_path = get_path(cx, new)?;
     let new = walker.find(cx, CWD, &new_path, flags)?.into_path()?;

@@ -4,7 +4,6 @@ use abi::UserIn;
 use abi::fs::{MNT_DETACH, MNT_EXPIRE, MNT_FORCE, UMOUNT_NOFOLLOW};
 use sentry::error::{Errno, SysResult};
 use sentry::task::CurrentTask;
-use sentry::task::creds::Cap;
 use sentry::vfs::lookup::LookupFlags;
 
 use crate::file::path::{CWD, Walker, get_path};
@@ -15,7 +14,7 @@ pub async fn umount2(cx: &CurrentTask, target: UserIn<u8>, flags: u32) -> SysRes
         return Err(Errno::EINVAL.into());
     }
     let walker = Walker::new(cx);
-    walker.creds.require(Cap::SYS_ADMIN)?;
+    super::require_mounting(&walker)?;
     let target = get_path(cx, target)?;
     let mut lookup = LookupFlags::empty();
     lookup.set(LookupFlags::FOLLOW, flags & UMOUNT_NOFOLLOW == 0);

@@ -1,4 +1,4 @@
-//! `clone(2)`, `clone3(2)`, `fork(2)`, `vfork(2)`, `unshare(2)`.
+//! `clone(2)`, `clone3(2)`, `fork(2)`, `vfork(2)`.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -15,42 +15,41 @@ use sentry::signal::{SignalActions, send};
 use sentry::task::creds::Cap;
 use sentry::task::lifecycle::{self, NewGroup};
 use sentry::task::limits::Resource;
-use sentry::task::namespaces::{IpcNamespace, Namespaces, NetNamespace, UtsNamespace};
 use sentry::task::pids::PidsController;
 use sentry::task::trace::event;
-use sentry::task::{
-    CurrentTask, ExitStatus, NewTask, Pid, PidNamespace, Task, TaskMisc, ThreadGroup,
-};
+use sentry::task::{CurrentTask, ExitStatus, NewTask, Pid, Task, TaskMisc, ThreadGroup};
 use sentry::wait::{Events, WaitQueue};
 
+use super::namespaces;
+
 const CSIGNAL: u64 = 0xff;
-const CLONE_VM: u64 = 0x100;
-const CLONE_FS: u64 = 0x200;
-const CLONE_FILES: u64 = 0x400;
-const CLONE_SIGHAND: u64 = 0x800;
+pub(super) const CLONE_VM: u64 = 0x100;
+pub(super) const CLONE_FS: u64 = 0x200;
+pub(super) const CLONE_FILES: u64 = 0x400;
+pub(super) const CLONE_SIGHAND: u64 = 0x800;
 const CLONE_PIDFD: u64 = 0x1000;
 const CLONE_PTRACE: u64 = 0x2000;
 const CLONE_VFORK: u64 = 0x4000;
 const CLONE_PARENT: u64 = 0x8000;
-const CLONE_THREAD: u64 = 0x1_0000;
-const CLONE_NEWNS: u64 = 0x2_0000;
+pub(super) const CLONE_THREAD: u64 = 0x1_0000;
+pub(super) const CLONE_NEWNS: u64 = 0x2_0000;
 const CLONE_SETTLS: u64 = 0x8_0000;
 const CLONE_PARENT_SETTID: u64 = 0x10_0000;
 const CLONE_CHILD_CLEARTID: u64 = 0x20_0000;
 const CLONE_DETACHED: u64 = 0x40_0000;
 const CLONE_UNTRACED: u64 = 0x80_0000;
 const CLONE_CHILD_SETTID: u64 = 0x100_0000;
-const CLONE_NEWCGROUP: u64 = 0x200_0000;
-const CLONE_NEWUTS: u64 = 0x400_0000;
-const CLONE_NEWIPC: u64 = 0x800_0000;
-const CLONE_NEWUSER: u64 = 0x1000_0000;
-const CLONE_NEWPID: u64 = 0x2000_0000;
-const CLONE_NEWNET: u64 = 0x4000_0000;
+pub(super) const CLONE_NEWCGROUP: u64 = 0x200_0000;
+pub(super) const CLONE_NEWUTS: u64 = 0x400_0000;
+pub(super) const CLONE_NEWIPC: u64 = 0x800_0000;
+pub(super) const CLONE_NEWUSER: u64 = 0x1000_0000;
+pub(super) const CLONE_NEWPID: u64 = 0x2000_0000;
+pub(super) const CLONE_NEWNET: u64 = 0x4000_0000;
 const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 /// What `clone3` takes.
 const KNOWN_FLAGS: u64 = 0xffff_ffff | CLONE_CLEAR_SIGHAND | CLONE_INTO_CGROUP;
-const NEW_NAMESPACES: u64 =
+pub(super) const NEW_NAMESPACES: u64 =
     CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWPID | CLONE_NEWNET;
 
 struct Request {
@@ -199,53 +198,27 @@ fn check_flags(cx: &CurrentTask, flags: u64) -> SysResult<()> {
         || (flags & CLONE_PIDFD != 0 && flags & CLONE_THREAD != 0)
         // An init's siblings would have no one to wait for them.
         || (flags & CLONE_PARENT != 0 && send::is_init(&cx.group))
-        || flags & (CLONE_INTO_CGROUP | CLONE_NEWUSER) != 0;
+        || (flags & CLONE_NEWUSER != 0 && flags & CLONE_FS != 0)
+        || flags & CLONE_INTO_CGROUP != 0;
     if bad {
         return Err(Errno::EINVAL.into());
     }
-    if flags & NEW_NAMESPACES != 0 {
-        cx.creds().require(Cap::SYS_ADMIN)?;
-    }
     Ok(())
-}
-
-fn new_namespaces(
-    old: &Arc<Namespaces>,
-    flags: u64,
-    pid_parent: &Arc<PidNamespace>,
-) -> Arc<Namespaces> {
-    if flags & (CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNET | CLONE_NEWPID) == 0 {
-        return old.clone();
-    }
-    let mut new = Namespaces::clone(old);
-    if flags & CLONE_NEWUTS != 0 {
-        let (host, domain) = (
-            old.uts.hostname.read().clone(),
-            old.uts.domainname.read().clone(),
-        );
-        new.uts = UtsNamespace::new(&host, &domain);
-    }
-    if flags & CLONE_NEWIPC != 0 {
-        new.ipc = IpcNamespace::new();
-    }
-    if flags & CLONE_NEWNET != 0 {
-        new.net = NetNamespace::new();
-    }
-    if flags & CLONE_NEWPID != 0 {
-        new.pid_for_children = PidNamespace::new(Some(pid_parent.clone()));
-    }
-    Arc::new(new)
 }
 
 async fn create(cx: &CurrentTask, request: Request) -> SysResult<i32> {
     let flags = request.flags;
     check_flags(cx, flags)?;
     check_process_limit(cx)?;
+    let creds = namespaces::new_creds(cx, flags)?;
+    if flags & NEW_NAMESPACES != 0 {
+        creds.require_here(Cap::SYS_ADMIN)?;
+    }
     let pids = cx.container.extensions.get::<PidsController>();
     let charge = pids.try_charge()?;
     let is_thread = flags & CLONE_THREAD != 0;
     let exit_signal = request.exit_signal;
-    let namespaces = new_namespaces(&cx.namespaces(), flags, &cx.pid_namespace());
+    let namespaces = namespaces::new_namespaces(cx, &creds, flags);
     let pid_namespace = if is_thread {
         cx.pid_namespace()
     } else {
@@ -280,7 +253,7 @@ async fn create(cx: &CurrentTask, request: Request) -> SysResult<i32> {
         cx.fs().fork()
     };
     if flags & CLONE_NEWNS != 0 {
-        copy_mounts(&fs);
+        namespaces::copy_mounts(&fs, &creds);
     }
     let number = tid.in_namespace(&cx.pid_namespace());
     let inner_number = tid.local();
@@ -295,7 +268,7 @@ async fn create(cx: &CurrentTask, request: Request) -> SysResult<i32> {
             memory_map: born.memory_map,
             files,
             fs,
-            creds: cx.creds(),
+            creds,
             namespaces,
             blocked: cx.signals.lock().blocked,
             misc: inherited_misc(cx, &request),
@@ -520,43 +493,4 @@ async fn wait_for_release(cx: &CurrentTask, child: &Arc<Task>, queue: &WaitQueue
     })
     .await;
     cx.thread().set_blocked(false);
-}
-
-fn copy_mounts(fs: &sentry::vfs::FsContext) {
-    let (namespace, map) = fs.namespace().copy();
-    let root = sentry::vfs::MountNamespace::translate(&map, &fs.root());
-    let cwd = sentry::vfs::MountNamespace::translate(&map, &fs.cwd());
-    fs.set_namespace(namespace, root, cwd);
-}
-
-/// `unshare(2)`.
-pub async fn unshare(cx: &CurrentTask, flags: u64) -> SysResult<()> {
-    const SHARED: u64 = CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_VM | CLONE_THREAD | 0x4_0000;
-    if flags & !(SHARED | NEW_NAMESPACES | CLONE_NEWUSER | 0x80) != 0 {
-        return Err(Errno::EINVAL.into());
-    }
-    if flags & (CLONE_NEWUSER | 0x80 | CLONE_NEWCGROUP) != 0 {
-        // What a kernel without these namespaces says.
-        return Err(Errno::EINVAL.into());
-    }
-    if flags & (CLONE_SIGHAND | CLONE_VM | CLONE_THREAD) != 0 && cx.group.threads().len() > 1 {
-        return Err(Errno::EINVAL.into());
-    }
-    if flags & NEW_NAMESPACES != 0 {
-        cx.creds().require(Cap::SYS_ADMIN)?;
-    }
-    if flags & (CLONE_FS | CLONE_NEWNS) != 0 {
-        let fs = cx.fs().fork();
-        if flags & CLONE_NEWNS != 0 {
-            copy_mounts(&fs);
-        }
-        *cx.fs.write() = fs;
-    }
-    if flags & CLONE_FILES != 0 && cx.files().users() > 1 {
-        let own = cx.files().fork();
-        cx.replace_files(Some(own));
-    }
-    let namespaces = new_namespaces(&cx.namespaces(), flags, &cx.pid_namespace());
-    *cx.task().namespaces.write() = namespaces;
-    Ok(())
 }

@@ -252,11 +252,13 @@ pub(super) fn new_creds(old: &Creds, program: &Program) -> (Creds, bool) {
     const SECBIT_NOROOT: u32 = 1;
     const SECBIT_KEEP_CAPS: u32 = 16;
     let mut new = old.clone();
-    if let Some(uid) = program.set_uid {
-        new.euid = uid;
-    }
-    if let Some(gid) = program.set_gid {
-        new.egid = gid;
+    let users = old.user_ns.clone();
+    // Ids without a name in the namespace change nothing, and then neither does (bprm_fill_uid).
+    let named = program.set_uid.is_none_or(|uid| users.uid(uid).is_some())
+        && program.set_gid.is_none_or(|gid| users.gid(gid).is_some());
+    if named {
+        new.euid = program.set_uid.unwrap_or(new.euid);
+        new.egid = program.set_gid.unwrap_or(new.egid);
     }
     new.suid = new.euid;
     new.fsuid = new.euid;
@@ -266,10 +268,10 @@ pub(super) fn new_creds(old: &Creds, program: &Program) -> (Creds, bool) {
     let file = program.file_caps.as_deref().and_then(parse_file_caps);
     let (mut file_permitted, mut file_inheritable, mut effective) =
         file.map_or((CapSet::EMPTY, CapSet::EMPTY, false), |f| (f.0, f.1, f.2));
-    if old.securebits & SECBIT_NOROOT == 0 && (new.uid == 0 || new.euid == 0) {
+    if old.securebits & SECBIT_NOROOT == 0 && (users.is_root(new.uid) || users.is_root(new.euid)) {
         file_permitted = CapSet::FULL;
         file_inheritable = CapSet::FULL;
-        effective = new.euid == 0;
+        effective = users.is_root(new.euid);
     }
     if file.is_some() || set_id {
         new.ambient = CapSet::EMPTY;
@@ -284,7 +286,7 @@ pub(super) fn new_creds(old: &Creds, program: &Program) -> (Creds, bool) {
         new.ambient
     };
     new.securebits &= !SECBIT_KEEP_CAPS;
-    let gained = new.permitted.0 & !old.permitted.0 != 0 && new.uid != 0;
+    let gained = new.permitted.0 & !old.permitted.0 != 0 && !users.is_root(new.uid);
     let secure = set_id && (new.euid != new.uid || new.egid != new.gid) || gained;
     (new, secure)
 }

@@ -36,6 +36,8 @@ pub struct Start {
     pub files: Arc<FdTable>,
     /// `oom_score_adj`.
     pub oom_score_adj: i32,
+    /// Nice value.
+    pub nice: i32,
     /// Seccomp profile.
     pub seccomp: SeccompState,
 }
@@ -134,9 +136,10 @@ pub async fn start(
     let misc = TaskMisc {
         comm: program.comm.clone(),
         timer_slack_ns: 50_000,
+        nice: start.nice,
         ..TaskMisc::default()
     };
-    Ok(Task::new(
+    let task = Task::new(
         kernel.clone(),
         NewTask {
             container: container.clone(),
@@ -153,7 +156,9 @@ pub async fn start(
             seccomp: start.seccomp,
             charge: container.extensions.get::<PidsController>().charge(),
         },
-    ))
+    );
+    crate::sched::pass_on(&task);
+    Ok(task)
 }
 
 /// Lets a started process run.

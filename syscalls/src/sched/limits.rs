@@ -86,7 +86,7 @@ pub async fn prlimit64(
                 .iter()
                 .all(|id| *id == own.gid);
         if !same {
-            own.require(Cap::SYS_RESOURCE)?;
+            own.require_in(&other.user_ns, Cap::SYS_RESOURCE)?;
         }
     }
     let index = index(resource)?;

@@ -65,5 +65,5 @@ fn may_schedule(cx: &CurrentTask, task: &Task) -> Result<()> {
     if own.euid == other.uid || own.euid == other.euid {
         return Ok(());
     }
-    own.require(Cap::SYS_NICE)
+    own.require_in(&other.user_ns, Cap::SYS_NICE)
 }

@@ -37,12 +37,18 @@ fn targets(cx: &CurrentTask, kind: Who, who: i32) -> Vec<Arc<Task>> {
                 .collect()
         }
         Who::User => {
-            let uid = if who == 0 { cx.creds().uid } else { who as u32 };
+            let creds = cx.creds();
+            // A number without a user behind it names nobody.
+            let uid = if who == 0 {
+                Some(creds.uid)
+            } else {
+                creds.user_ns.kuid(who as u32)
+            };
             namespace
                 .tasks()
                 .into_iter()
                 .map(|(_, task)| task)
-                .filter(|task| task.creds().uid == uid)
+                .filter(|task| Some(task.creds().uid) == uid)
                 .collect()
         }
     }
@@ -88,7 +94,8 @@ pub(super) fn pass_on_nice(task: &Task, nice: i32) {
 
 fn set_nice(cx: &CurrentTask, task: &Task, nice: i32) -> Result<()> {
     let (own, other) = (cx.creds(), task.creds());
-    if own.euid != other.uid && own.euid != other.euid && !own.has(Cap::SYS_NICE) {
+    if own.euid != other.uid && own.euid != other.euid && !own.has_in(&other.user_ns, Cap::SYS_NICE)
+    {
         return Err(Errno::EPERM);
     }
     check_nice(cx, task, nice)?;

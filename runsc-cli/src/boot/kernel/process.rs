@@ -14,6 +14,7 @@ use sentry::task::creds::{CapSet, Creds};
 use sentry::task::limits::Limits;
 use sentry::task::namespaces::SeccompState;
 use sentry::task::seccomp::{Action, CallData, evaluate};
+use sentry::task::user_ns::UserNamespace;
 use sentry::vfs::lookup::{LookupCx, LookupFlags, resolve};
 use sentry::vfs::{Fd, FdFlags, FdTable, FsContext, NR_OPEN};
 use syscalls::process::start::{Start, find_program, start};
@@ -140,6 +141,7 @@ pub(super) async fn prepare(
         ambient: set(caps.ambient),
         securebits: 0,
         no_new_privs: config.no_new_privileges,
+        user_ns: UserNamespace::initial(),
     };
     let first = container.init.lock().strong_count() == 0;
     set_cwd(&fs, &creds, &config.cwd, first)?;
@@ -210,6 +212,7 @@ pub(super) async fn prepare(
         fs,
         files,
         oom_score_adj: config.oom_score_adj.unwrap_or(0),
+        nice: config.nice.clamp(-20, 19),
         seccomp,
     };
     let task = start(kernel, container, request)

@@ -23,7 +23,7 @@ use sentry::kernel::{Container, Kernel, VisibleResources};
 use sentry::signal::{SigInfo, send};
 use sentry::socket::inet::outside;
 use sentry::task::namespaces::{
-    IpcNamespace, Namespaces, NetNamespace, SeccompState, UtsNamespace,
+    CgroupNamespace, IpcNamespace, Namespaces, NetNamespace, SeccompState, UtsNamespace,
 };
 use sentry::task::pids::PidsController;
 use sentry::task::seccomp::Program;
@@ -275,6 +275,7 @@ impl Sandbox {
             ),
             ipc: of(&shared.ipc)?.map_or_else(IpcNamespace::new, |other| other.ipc.clone()),
             net: of(&shared.network)?.map_or_else(NetNamespace::new, |other| other.net.clone()),
+            cgroup: CgroupNamespace::initial(),
             pid_for_children: pid_namespace.clone(),
         });
         let extensions = sentry::kernel::Extensions::default();

@@ -96,6 +96,7 @@ mod tests {
     const CX: IoCx<'static> = IoCx {
         task: None,
         flags: 0,
+        opener: None,
     };
 
     #[test]

@@ -14,6 +14,7 @@ use crate::wait::Events;
 const CX: IoCx<'static> = IoCx {
     task: None,
     flags: 0,
+    opener: None,
 };
 
 fn read(file: &dyn FileOps, max: usize) -> Result<Vec<u8>, SysError> {

@@ -260,6 +260,7 @@ mod tests {
     const CX: IoCx<'static> = IoCx {
         task: None,
         flags: 0,
+        opener: None,
     };
     const AGAIN: crate::error::SysError = crate::error::SysError::Errno(Errno::EAGAIN);
 

@@ -144,6 +144,7 @@ fn copy_content(lower: &Arc<Inode>, upper: &Arc<Inode>, size: u64) -> Result<()>
     let io = IoCx {
         task: None,
         flags: 0,
+        opener: None,
     };
     let from = lower.ops().open(lower, OpenHow { flags: O_RDONLY })?;
     let to = upper.ops().open(upper, OpenHow { flags: O_WRONLY })?;

@@ -35,7 +35,7 @@ pub(crate) fn reader_may_inspect(
 }
 
 fn allowed(creds: &Creds, subject: &Creds, dumpable: bool) -> bool {
-    if creds.has(Cap::SYS_PTRACE) {
+    if creds.has_in(&subject.user_ns, Cap::SYS_PTRACE) {
         return true;
     }
     let same = [subject.uid, subject.euid, subject.suid]
@@ -45,7 +45,9 @@ fn allowed(creds: &Creds, subject: &Creds, dumpable: bool) -> bool {
             .iter()
             .all(|gid| *gid == creds.fsgid);
     // cap_ptrace_access_check: no peeking at a process with more capabilities.
-    same && dumpable && subject.permitted.0 & !creds.effective.0 == 0
+    same && dumpable
+        && subject.user_ns == creds.user_ns
+        && subject.permitted.0 & !creds.effective.0 == 0
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use crate::error::{Errno, Result};
 use crate::fs::static_tree::{Node, Reader};
 use crate::task::Task;
 use crate::task::creds::Cap;
+use crate::task::user_ns::IdKind;
 
 /// Most bytes of arguments or environment shown (Linux's own bound is a quarter of the stack's limit).
 const MAX_STRINGS: u64 = 6 << 20;
@@ -239,22 +240,56 @@ pub(super) fn oom_adj(subject: &Subject) -> Node {
     )
 }
 
-/// `uid_map` and `gid_map`: all ids are themselves; the map is set already.
-pub(super) fn id_map(_subject: &Subject) -> Node {
+/// `uid_map` and `gid_map`.
+fn id_map(subject: &Subject, kind: IdKind) -> Node {
+    let (read, write) = (subject.clone(), subject.clone());
     Node::writable(
-        |_: &Reader<'_>| Ok("         0          0 4294967295\n"),
-        |_, _| Err(Errno::EPERM),
+        move |reader: &Reader<'_>| {
+            let users = read.task()?.creds().user_ns.clone();
+            Ok(users.show(kind, &reader.users()))
+        },
+        move |reader, data| {
+            let users = write.task()?.creds().user_ns.clone();
+            let writer = reader.require()?.creds();
+            let opener = reader.opener.unwrap_or(&writer);
+            users.set_map(kind, data, opener, &writer)
+        },
     )
 }
 
-/// `setgroups`.
-pub(super) fn setgroups(_subject: &Subject) -> Node {
+/// `uid_map`.
+pub(super) fn uid_map(subject: &Subject) -> Node {
+    id_map(subject, IdKind::User)
+}
+
+/// `gid_map`.
+pub(super) fn gid_map(subject: &Subject) -> Node {
+    id_map(subject, IdKind::Group)
+}
+
+/// `setgroups`. Linux asks for the right to write when the file is opened; here the opener's is asked for at the write.
+pub(super) fn setgroups(subject: &Subject) -> Node {
+    let (read, write) = (subject.clone(), subject.clone());
     Node::writable(
-        |_: &Reader<'_>| Ok("allow\n"),
-        |_, data| match data.trim_ascii_end() {
-            b"allow" => Ok(()),
-            b"deny" => Err(Errno::EPERM),
-            _ => Err(Errno::EINVAL),
+        move |_: &Reader<'_>| {
+            let allowed = read.task()?.creds().user_ns.setgroups_allowed();
+            Ok(if allowed { "allow\n" } else { "deny\n" })
+        },
+        move |reader, data| {
+            let users = write.task()?.creds().user_ns.clone();
+            let writer = reader.require()?.creds();
+            if !reader
+                .opener
+                .unwrap_or(&writer)
+                .has_in(&users, Cap::SYS_ADMIN)
+            {
+                return Err(Errno::EACCES);
+            }
+            match data.trim_ascii_end() {
+                b"allow" => users.set_setgroups(true),
+                b"deny" => users.set_setgroups(false),
+                _ => Err(Errno::EINVAL),
+            }
         },
     )
 }

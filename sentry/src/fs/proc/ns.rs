@@ -4,23 +4,26 @@ use std::any::Any;
 use std::sync::{Arc, Weak};
 
 use abi::fs::S_IFREG;
+use abi::{UserAddr, UserOut};
 
 use super::access::may_inspect;
 use super::subject::Subject;
 use crate::error::{Errno, Result, SysResult};
 use crate::fs::static_tree::{Node, TreeFs};
 use crate::kernel::Kernel;
-use crate::task::namespaces::{IpcNamespace, NetNamespace, UtsNamespace};
+use crate::task::namespaces::{CgroupNamespace, IpcNamespace, NetNamespace, UtsNamespace};
+use crate::task::user_ns::UserNamespace;
 use crate::task::{CurrentTask, PidNamespace, Task};
 use crate::vfs::{
     Attr, AttrChange, File, FileOps, FileSystem, Inode, InodeOps, Link, MountNamespace, OpenHow,
     anonymous_dev,
 };
 
+const NS_GET_USERNS: u32 = 0xb701;
+const NS_GET_PARENT: u32 = 0xb702;
 const NS_GET_NSTYPE: u32 = 0xb703;
-/// First of the fixed numbers that Linux gives to its initial namespaces (`PROC_*_INIT_INO`).
-const INITIAL_USER: u64 = 0xefff_fffd;
-const INITIAL_CGROUP: u64 = 0xefff_fffb;
+const NS_GET_OWNER_UID: u32 = 0xb704;
+/// The number that Linux gives to its initial time namespace (`PROC_TIME_INIT_INO`).
 const INITIAL_TIME: u64 = 0xefff_fffa;
 
 /// A namespace that a file stands for.
@@ -36,10 +39,10 @@ pub enum NamespaceHandle {
     Net(Arc<NetNamespace>),
     /// Process ids.
     Pid(Arc<PidNamespace>),
-    /// Users: the sandbox has one.
-    User,
-    /// Cgroups: the sandbox has one.
-    Cgroup,
+    /// Users.
+    User(Arc<UserNamespace>),
+    /// Cgroups.
+    Cgroup(Arc<CgroupNamespace>),
     /// Clocks: the sandbox has one.
     Time,
 }
@@ -53,8 +56,8 @@ impl NamespaceHandle {
             Self::Ipc(_) => "ipc",
             Self::Net(_) => "net",
             Self::Pid(_) => "pid",
-            Self::User => "user",
-            Self::Cgroup => "cgroup",
+            Self::User(_) => "user",
+            Self::Cgroup(_) => "cgroup",
             Self::Time => "time",
         }
     }
@@ -67,8 +70,8 @@ impl NamespaceHandle {
             Self::Ipc(_) => 0x0800_0000,
             Self::Net(_) => 0x4000_0000,
             Self::Pid(_) => 0x2000_0000,
-            Self::User => 0x1000_0000,
-            Self::Cgroup => 0x0200_0000,
+            Self::User(_) => 0x1000_0000,
+            Self::Cgroup(_) => 0x0200_0000,
             Self::Time => 0x80,
         }
     }
@@ -76,22 +79,37 @@ impl NamespaceHandle {
     #[must_use]
     pub fn ino(&self) -> u64 {
         match self {
-            // Mount namespaces carry no number of their own: their place in memory serves while they live.
-            Self::Mount(ns) => 0xe000_0000 | (Arc::as_ptr(ns) as u64 >> 4 & 0x0fff_ffff),
+            Self::Mount(ns) => ns.ino,
             Self::Uts(ns) => ns.ino,
             Self::Ipc(ns) => ns.ino,
             Self::Net(ns) => ns.ino,
             Self::Pid(ns) => ns.ino,
-            Self::User => INITIAL_USER,
-            Self::Cgroup => INITIAL_CGROUP,
+            Self::User(ns) => ns.ino,
+            Self::Cgroup(ns) => ns.ino,
             Self::Time => INITIAL_TIME,
+        }
+    }
+    /// The user namespace that it belongs to; for a user namespace its parent, `None` for the first.
+    #[must_use]
+    pub fn owner(&self) -> Option<Arc<UserNamespace>> {
+        match self {
+            Self::Mount(ns) => Some(ns.owner.clone()),
+            Self::Uts(ns) => Some(ns.owner.clone()),
+            Self::Ipc(ns) => Some(ns.owner.clone()),
+            Self::Net(ns) => Some(ns.owner.clone()),
+            Self::Pid(ns) => Some(ns.owner.clone()),
+            Self::User(ns) => ns.parent.clone(),
+            Self::Cgroup(ns) => Some(ns.owner.clone()),
+            Self::Time => Some(UserNamespace::initial()),
         }
     }
 }
 
 /// Names, in the order of a listing, and what they stand for.
 const ENTRIES: [(&str, fn(&Arc<Task>) -> NamespaceHandle); 10] = [
-    ("cgroup", |_| NamespaceHandle::Cgroup),
+    ("cgroup", |t| {
+        NamespaceHandle::Cgroup(t.namespaces().cgroup.clone())
+    }),
     ("ipc", |t| NamespaceHandle::Ipc(t.namespaces().ipc.clone())),
     ("mnt", |t| NamespaceHandle::Mount(t.fs().namespace())),
     ("net", |t| NamespaceHandle::Net(t.namespaces().net.clone())),
@@ -101,7 +119,7 @@ const ENTRIES: [(&str, fn(&Arc<Task>) -> NamespaceHandle); 10] = [
     }),
     ("time", |_| NamespaceHandle::Time),
     ("time_for_children", |_| NamespaceHandle::Time),
-    ("user", |_| NamespaceHandle::User),
+    ("user", |t| NamespaceHandle::User(t.creds().user_ns.clone())),
     ("uts", |t| NamespaceHandle::Uts(t.namespaces().uts.clone())),
 ];
 
@@ -180,9 +198,41 @@ impl InodeOps for NsInode {
 struct NamespaceFile(NamespaceHandle);
 
 impl FileOps for NamespaceFile {
-    fn ioctl(&self, _task: &CurrentTask, request: u32, _arg: u64) -> SysResult<i64> {
+    fn ioctl(&self, task: &CurrentTask, request: u32, arg: u64) -> SysResult<i64> {
+        let creds = task.creds();
+        let open_user = |namespace: Option<Arc<UserNamespace>>| {
+            // What lies outside of the caller's own is not shown (ns_get_owner, userns_get).
+            let namespace = namespace
+                .filter(|namespace| namespace.is_within(&creds.user_ns))
+                .ok_or(Errno::EPERM)?;
+            let file = open(&task.kernel, NamespaceHandle::User(namespace));
+            Ok(i64::from(task.install(file, true)?.0))
+        };
         match request {
             NS_GET_NSTYPE => Ok(i64::from(self.0.clone_flag())),
+            NS_GET_USERNS => open_user(self.0.owner()),
+            NS_GET_PARENT => match &self.0 {
+                NamespaceHandle::User(namespace) => open_user(namespace.parent.clone()),
+                NamespaceHandle::Pid(namespace) => {
+                    let own = task.pid_namespace();
+                    let parent = namespace
+                        .parent
+                        .clone()
+                        .filter(|parent| parent.is_within(&own))
+                        .ok_or(Errno::EPERM)?;
+                    let file = open(&task.kernel, NamespaceHandle::Pid(parent));
+                    Ok(i64::from(task.install(file, true)?.0))
+                }
+                _ => Err(Errno::EINVAL.into()),
+            },
+            NS_GET_OWNER_UID => match &self.0 {
+                NamespaceHandle::User(namespace) => {
+                    let uid = creds.user_ns.shown_uid(namespace.owner);
+                    task.memory().put(UserOut::new(UserAddr(arg)), &uid)?;
+                    Ok(0)
+                }
+                _ => Err(Errno::EINVAL.into()),
+            },
             _ => Err(Errno::ENOTTY.into()),
         }
     }

@@ -103,8 +103,8 @@ const ENTRIES: &[Entry] = &[
     file("loginuid", 0o644, files::loginuid),
     file("sessionid", 0o444, shows!(files::sessionid)),
     file("io", 0o400, shows!(files::io)),
-    file("uid_map", 0o644, files::id_map),
-    file("gid_map", 0o644, files::id_map),
+    file("uid_map", 0o644, files::uid_map),
+    file("gid_map", 0o644, files::gid_map),
     file("setgroups", 0o644, files::setgroups),
     file("timerslack_ns", 0o666, files::timerslack),
     Entry {

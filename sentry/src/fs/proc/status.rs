@@ -69,7 +69,7 @@ fn escape_name(name: &[u8]) -> String {
 }
 
 /// `status`.
-pub(super) fn status(subject: &Subject, _reader: &Reader<'_>) -> Result<Vec<u8>> {
+pub(super) fn status(subject: &Subject, reader: &Reader<'_>) -> Result<Vec<u8>> {
     let group = subject.group()?;
     let task = subject.task().ok();
     let (process_group, parent) = {
@@ -96,17 +96,18 @@ pub(super) fn status(subject: &Subject, _reader: &Reader<'_>) -> Result<Vec<u8>>
     );
     if let Some(task) = &task {
         let creds = task.creds();
+        let users = reader.users();
         let _ = writeln!(
             out,
             "Uid:\t{}\t{}\t{}\t{}\nGid:\t{}\t{}\t{}\t{}",
-            creds.uid,
-            creds.euid,
-            creds.suid,
-            creds.fsuid,
-            creds.gid,
-            creds.egid,
-            creds.sgid,
-            creds.fsgid
+            users.shown_uid(creds.uid),
+            users.shown_uid(creds.euid),
+            users.shown_uid(creds.suid),
+            users.shown_uid(creds.fsuid),
+            users.shown_gid(creds.gid),
+            users.shown_gid(creds.egid),
+            users.shown_gid(creds.sgid),
+            users.shown_gid(creds.fsgid)
         );
         let size = task.try_files().map_or(0, |files| {
             files
@@ -114,7 +115,8 @@ pub(super) fn status(subject: &Subject, _reader: &Reader<'_>) -> Result<Vec<u8>>
                 .last()
                 .map_or(64, |fd| (fd.0 as u64 + 64) / 64 * 64)
         });
-        let groups: Vec<String> = creds.groups.iter().map(u32::to_string).collect();
+        let names = creds.groups.iter().map(|gid| users.shown_gid(*gid));
+        let groups: Vec<String> = names.map(|gid| gid.to_string()).collect();
         let groups = groups.join(" ");
         let _ = writeln!(out, "FDSize:\t{size}\nGroups:\t{groups} ");
     } else {

@@ -85,7 +85,9 @@ impl Subject {
                 if super::mm_view::dumpable(&task) {
                     (creds.euid, creds.egid)
                 } else {
-                    (0, 0)
+                    // The root of its namespace, if that has one (task_dump_owner).
+                    let users = &creds.user_ns;
+                    (users.kuid(0).unwrap_or(0), users.kgid(0).unwrap_or(0))
                 }
             })
         })

@@ -101,6 +101,7 @@ impl FileOps for OpenText {
             _ => {
                 let reader = Reader {
                     task: cx.task.map(CurrentTask::task),
+                    opener: cx.opener,
                 };
                 let text = Arc::new(self.source.read(&reader)?);
                 *self.snapshot.lock() = Some(text.clone());
@@ -124,6 +125,7 @@ impl FileOps for OpenText {
         let data = src.take_vec(MAX_WRITE)?;
         let reader = Reader {
             task: cx.task.map(CurrentTask::task),
+            opener: cx.opener,
         };
         self.source.write(&reader, &data)?;
         Ok((data.len(), offset.saturating_add(data.len() as u64)))

@@ -19,6 +19,8 @@ use abi::time::Timespec;
 
 use crate::error::{Errno, Result};
 use crate::task::Task;
+use crate::task::creds::Creds;
+use crate::task::user_ns::UserNamespace;
 use crate::vfs::{Attr, AttrChange, FileSystem, Inode, anonymous_dev};
 
 pub(crate) use dir::list_numbers;
@@ -32,9 +34,19 @@ pub use node::{Kind, Node};
 pub struct Reader<'a> {
     /// The task; `None` when the kernel itself does.
     pub task: Option<&'a Arc<Task>>,
+    /// Who opened the file, where that is known.
+    pub opener: Option<&'a Arc<Creds>>,
 }
 
 impl<'a> Reader<'a> {
+    /// The user namespace of who opened the file: what names of ids in it mean.
+    #[must_use]
+    pub fn users(&self) -> Arc<UserNamespace> {
+        let opener = self.opener.cloned();
+        opener
+            .or_else(|| self.task.map(|task| task.creds()))
+            .map_or_else(UserNamespace::initial, |creds| creds.user_ns.clone())
+    }
     /// The task, or `ESRCH`.
     pub fn require(&self) -> Result<&'a Arc<Task>> {
         self.task.ok_or(Errno::ESRCH)

@@ -137,7 +137,14 @@ mod tests {
         let Kind::File(file) = &at.kind else {
             panic!("{path} is no file");
         };
-        String::from_utf8(file.read(&Reader { task: None }).unwrap()).unwrap()
+        String::from_utf8(
+            file.read(&Reader {
+                task: None,
+                opener: None,
+            })
+            .unwrap(),
+        )
+        .unwrap()
     }
 
     #[test]

@@ -40,7 +40,7 @@ impl Caller {
         let creds = task.creds();
         let values = task.container.extensions.get::<Values>();
         let first = match numbers::<1>(&values, "net.ipv4.ip_unprivileged_port_start") {
-            _ if creds.has(Cap::NET_BIND_SERVICE) => 0,
+            _ if creds.has_in(&task.namespaces().net.owner, Cap::NET_BIND_SERVICE) => 0,
             Some([first]) => u16::try_from(first).unwrap_or(u16::MAX),
             None => 1024,
         };

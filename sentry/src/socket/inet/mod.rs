@@ -84,7 +84,8 @@ pub fn create(task: &CurrentTask, family: Family, kind: i32, protocol: i32) -> R
             if !(1..=255).contains(&protocol) {
                 return Err(Errno::EPROTONOSUPPORT);
             }
-            task.creds().require(Cap::NET_RAW)?;
+            task.creds()
+                .require_in(&task.namespaces().net.owner, Cap::NET_RAW)?;
             Ok(raw_file::create(task, family, false, protocol))
         }
         (so::SOCK_DGRAM, _) if protocol == family.icmp() => {

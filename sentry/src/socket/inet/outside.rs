@@ -25,6 +25,7 @@ use crate::error::{Errno, Result};
 use crate::exec::Reactor;
 use crate::exec::reactor::{Timer, WatchHandle};
 use crate::host;
+use crate::socket::loopback::Loopback;
 use crate::task::namespaces::NetNamespace;
 use crate::wait::Events;
 
@@ -241,6 +242,12 @@ pub(super) fn way(net: &NetNamespace, to: IpAddr, interface: Option<u32>) -> Res
         IpAddr::V6(_) => IpAddr::from(std::net::Ipv6Addr::LOCALHOST),
     };
     let own = stack.as_ref().is_some_and(|stack| stack.is_own(to));
+    if to.is_loopback() && !net.objects.get::<Loopback>().reaches(to) {
+        return Err(match to {
+            IpAddr::V4(_) => Errno::ENETUNREACH,
+            IpAddr::V6(_) => Errno::EADDRNOTAVAIL,
+        });
+    }
     match interface {
         Some(LOOPBACK) if to.is_multicast() => return Ok(Way::Loopback(here)),
         _ if own => return Ok(Way::Loopback(to)),
@@ -269,7 +276,7 @@ pub(super) fn check_local(net: &NetNamespace, at: Endpoint, anywhere: bool) -> R
     }
     let here = anywhere
         || ip.is_unspecified()
-        || ip.is_loopback()
+        || ip.is_loopback() && (ip.is_ipv4() || net.objects.get::<Loopback>().reaches(ip))
         || ip.is_multicast()
         || stack.is_some_and(|stack| stack.is_own(ip) || stack.is_broadcast(ip));
     if here {

@@ -7,6 +7,7 @@ use zerocopy::FromBytes;
 
 use crate::error::{Errno, Result};
 use crate::task::creds::Cap;
+use crate::task::user_ns::UserNamespace;
 use crate::task::{CurrentTask, Pid, PidNamespace};
 
 /// A process and its ids. The process id is translated for whoever looks.
@@ -55,11 +56,14 @@ impl Identity {
         let claim = Ucred::read_from_bytes(data).map_err(|_| Errno::EINVAL)?;
         let creds = task.creds();
         let own_pid = task.group.pid.local();
-        let pid_allowed = claim.pid == own_pid || creds.has(Cap::SYS_ADMIN);
+        let uid = creds.user_ns.kuid(claim.uid).ok_or(Errno::EINVAL)?;
+        let gid = creds.user_ns.kgid(claim.gid).ok_or(Errno::EINVAL)?;
+        let pid_owner = &task.pid_namespace().owner;
+        let pid_allowed = claim.pid == own_pid || creds.has_in(pid_owner, Cap::SYS_ADMIN);
         let uid_allowed =
-            [creds.uid, creds.euid, creds.suid].contains(&claim.uid) || creds.has(Cap::SETUID);
+            [creds.uid, creds.euid, creds.suid].contains(&uid) || creds.has_here(Cap::SETUID);
         let gid_allowed =
-            [creds.gid, creds.egid, creds.sgid].contains(&claim.gid) || creds.has(Cap::SETGID);
+            [creds.gid, creds.egid, creds.sgid].contains(&gid) || creds.has_here(Cap::SETGID);
         if !(pid_allowed && uid_allowed && gid_allowed) {
             return Err(Errno::EPERM);
         }
@@ -70,18 +74,18 @@ impl Identity {
         };
         Ok(Self {
             pid,
-            uid: claim.uid,
-            gid: claim.gid,
+            uid,
+            gid,
             groups: Arc::from([]),
         })
     }
-    /// As `struct ucred` for a reader in `namespace`.
+    /// As `struct ucred` for a reader in these namespaces.
     #[must_use]
-    pub fn ucred(&self, namespace: &PidNamespace) -> Ucred {
+    pub fn ucred(&self, namespace: &PidNamespace, users: &UserNamespace) -> Ucred {
         Ucred {
             pid: self.pid.in_namespace(namespace),
-            uid: self.uid,
-            gid: self.gid,
+            uid: users.shown_uid(self.uid),
+            gid: users.shown_gid(self.gid),
         }
     }
 }

@@ -265,14 +265,16 @@ impl SocketOps for UnixFile {
                         uid: u32::MAX,
                         gid: u32::MAX,
                     },
-                    |identity| identity.ucred(&task.pid_namespace()),
+                    |identity| identity.ucred(&task.pid_namespace(), &task.creds().user_ns),
                 );
                 return Ok(cut(ucred.as_bytes(), max));
             }
             so::SO_PEERGROUPS => {
                 let identity = self.socket.state.lock().peer_identity.clone();
                 let groups = identity.ok_or(Errno::ENODATA)?.groups;
-                let bytes: Vec<u8> = groups.iter().flat_map(|g| g.to_ne_bytes()).collect();
+                let users = &task.creds().user_ns;
+                let shown = groups.iter().map(|group| users.shown_gid(*group));
+                let bytes: Vec<u8> = shown.flat_map(u32::to_ne_bytes).collect();
                 return if bytes.len() > max {
                     Err(Errno::ERANGE)
                 } else {

@@ -246,7 +246,7 @@ impl UnixSocket {
                 uid: 65534,
                 gid: 65534,
             },
-            |identity| identity.ucred(&namespace),
+            |identity| identity.ucred(&namespace, &task.creds().user_ns),
         );
         vec![ControlMessage {
             level: so::SOL_SOCKET,

@@ -273,6 +273,11 @@ fn exec_text_busy() {
     // End of file here means that the exec has happened.
     read(r, 1);
     say!("writing a running program: {}", open(c"sleeper", O_WRONLY));
+    say!("truncating it: {} {}", open(c"sleeper", O_RDONLY | O_TRUNC), sys!(SYS_truncate, c"sleeper", 0));
+    say!("reading it: {}", open(c"sleeper", O_RDONLY).ok());
+    sys!(SYS_linkat, AT_FDCWD, c"sleeper", AT_FDCWD, c"other-name", 0).must();
+    say!("by another name: {}", open(c"other-name", O_RDWR));
+    say!("removing it: {}", sys!(SYS_unlinkat, AT_FDCWD, c"other-name", 0));
     child.kill(SIGKILL);
     child.wait();
     say!("afterwards: {}", open(c"sleeper", O_WRONLY).ok());

@@ -5,7 +5,8 @@ use crate::prelude::*;
 cases![
     clocks_advance, clock_errors, clock_resolutions, gettimeofday_agrees, time_call, nanosleep_sleeps, nanosleep_errors,
     clock_nanosleep_absolute, clock_nanosleep_interrupted, itimer_real, itimer_get_and_replace, itimer_errors, itimer_virtual_and_prof,
-    alarm_returns_left, posix_timer_signal, posix_timer_thread_and_none, posix_timer_overrun, posix_timer_errors, posix_timer_not_inherited,
+    alarm_returns_left, posix_timer_signal, posix_timer_thread_and_none, posix_timer_overrun, posix_timer_waits_for_delivery, posix_timer_after_ignored_signal, posix_timer_set_anew_while_pending,
+    posix_timer_errors, posix_timer_not_inherited,
     cpu_clocks, process_cpu_clock_of_child, times_call, getrusage_sane, rlimits_get_set, rlimit_errors, rlimit_inherited,
     cpu_limit_sends_sigxcpu, settime_needs_privilege, timers_survive_exec_or_not,
 ];
@@ -220,6 +221,61 @@ fn posix_timer_overrun() {
     let mut info: siginfo_t = zeroed();
     sys!(SYS_rt_sigtimedwait, &set_of(&[SIGUSR1]), &mut info, NULL, 8).must();
     say!("at least 10 {}", sys!(SYS_timer_getoverrun, id).0 >= 10);
+}
+
+/// `si_overrun` of a timer's siginfo.
+fn si_overrun(info: &[i32; 32]) -> i32 {
+    info[5]
+}
+
+fn posix_timer_waits_for_delivery() {
+    block(&[SIGRTMIN()]);
+    let (_, id) = timer_create(&event(SIGRTMIN(), 7, 0, 0));
+    sys!(SYS_timer_settime, id, 0, &timespecs(1, 20), NULL).must();
+    sleep_ms(110);
+    say!("before delivery {}", sys!(SYS_timer_getoverrun, id));
+    let mut left = timespecs(9, 9);
+    sys!(SYS_timer_gettime, id, &mut left).must();
+    say!("shown within a period {}", left.it_value.tv_nsec > 0 && left.it_value.tv_nsec <= 20_000_000);
+    let mut info = [0i32; 32];
+    let take = |info: &mut [i32; 32]| sys!(SYS_rt_sigtimedwait, &set_of(&[SIGRTMIN()]), info, &timespec_ms(0), 8).get().is_ok();
+    let first = take(&mut info);
+    let overrun = si_overrun(&info);
+    say!("one signal {first}, overruns for five periods {}", (5..=6).contains(&overrun));
+    say!("the call says the same {}", sys!(SYS_timer_getoverrun, id).0 == i64::from(overrun));
+    say!("no second one {}", take(&mut info));
+    sleep_ms(25);
+    say!("the next period {}, overruns {}", take(&mut info), si_overrun(&info) <= 1);
+    sys!(SYS_timer_settime, id, 0, &timespecs(0, 0), NULL).must();
+}
+
+fn posix_timer_after_ignored_signal() {
+    let (_, id) = timer_create(&event(SIGUSR1, 0, 0, 0));
+    ignore(SIGUSR1).must();
+    sys!(SYS_timer_settime, id, 0, &timespecs(1, 2), NULL).must();
+    sleep_ms(30);
+    handle(SIGUSR1, 0).must();
+    say!("heard once it is handled {}", spin_until(|| caught_count() > 0));
+    say!("and again {}", spin_until(|| caught_count() > 0));
+    block(&[SIGUSR1]);
+    sleep_ms(10);
+    // Takes the pending one away.
+    ignore(SIGUSR1).must();
+    handle(SIGUSR1, 0).must();
+    unblock(&[SIGUSR1]);
+    say!("goes on after that {}", spin_until(|| caught_count() > 0));
+}
+
+fn posix_timer_set_anew_while_pending() {
+    block(&[SIGUSR1]);
+    let (_, id) = timer_create(&event(SIGUSR1, 0, 0, 0));
+    sys!(SYS_timer_settime, id, 0, &timespecs(1, 1), NULL).must();
+    sleep_ms(20);
+    sys!(SYS_timer_settime, id, 0, &timespecs(5000, 0), NULL).must();
+    say!("overruns are forgotten {}", sys!(SYS_timer_getoverrun, id));
+    let mut left = timespecs(9, 9);
+    sys!(SYS_timer_gettime, id, &mut left).must();
+    say!("new time {}", left.it_value.tv_sec >= 4);
 }
 
 fn posix_timer_errors() {

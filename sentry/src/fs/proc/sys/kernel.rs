@@ -23,12 +23,13 @@ fn uts(which: fn(&UtsNamespace) -> &RwLock<Vec<u8>>) -> Node {
         },
         move |reader, data| {
             let task = reader.require()?;
-            task.creds().require(Cap::SYS_ADMIN)?;
+            let uts = task.namespaces().uts.clone();
+            task.creds().require_in(&uts.owner, Cap::SYS_ADMIN)?;
             let line = data.split(|b| *b == b'\n' || *b == 0).next().unwrap_or(b"");
             if line.len() > 64 {
                 return Err(Errno::EINVAL);
             }
-            *which(&task.namespaces().uts).write() = line.to_vec();
+            *which(&uts).write() = line.to_vec();
             Ok(())
         },
     )
