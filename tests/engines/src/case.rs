@@ -117,6 +117,7 @@ pub fn run(
         .env("SCRATCH", &scratch)
         .env("TERMINAL", &programs.terminal)
         .env("RUNSC", &programs.runsc)
+        .env("CACHE", crate::image::cache())
         .env("LC_ALL", "C.UTF-8");
     let mut seen = observe(&mut command, None, DEADLINE);
     seen.stdout = normalised(&seen.stdout, runtime, &name);

@@ -81,6 +81,11 @@ pub fn launch(world: &mut World) -> Result<(), String> {
 /// # Errors
 /// What could not be written.
 pub fn wrappers(world: &World, runsc: &Path, platforms: &[String]) -> Result<(), String> {
+    // Callers may be ordinary users.
+    world.sh(&format!(
+        "mkdir -p -m 1777 {}/runsc",
+        world.directory().display()
+    ))?;
     for platform in platforms {
         let path = runtime(Some(platform));
         world.sh(&format!(
