@@ -47,8 +47,8 @@ pub struct Global {
     /// Trace the guests' system calls to the debug log
     #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true")]
     pub strace: bool,
-    /// Names of the calls to trace, comma-separated (default: all)
-    #[arg(long, value_delimiter = ',')]
+    /// Calls to trace, comma-separated: names and groups as %file, %desc, %network, %process, %signal, %memory, %ipc; '!' first for all others
+    #[arg(long, alias = "strace-calls", value_delimiter = ',')]
     pub strace_syscalls: Vec<String>,
     /// How guest code is run
     #[arg(long, value_enum, default_value = "notify")]
@@ -421,6 +421,12 @@ pub struct DebugArgs {
     /// Print the container's guest processes
     #[arg(long)]
     pub ps: bool,
+    /// Print how often which system calls were answered ENOSYS or EOPNOTSUPP
+    #[arg(long)]
+    pub counters: bool,
+    /// Trace these system calls to the sandbox's debug log from now on: all, off, or as --strace-syscalls
+    #[arg(long, value_name = "CALLS")]
+    pub strace: Option<String>,
 }
 
 /// `events`.

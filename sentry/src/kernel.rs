@@ -3,12 +3,13 @@
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Weak};
 
 use parking_lot::{Mutex, RwLock};
 use platform::futures_shape::BoxFuture;
 use platform::{Cloned, Platform};
 
+use crate::call_trace::{CallTrace, Unsupported};
 use crate::error::Result;
 use crate::exec::{Executor, Reactor};
 use crate::host_cgroup::HostCgroup;
@@ -72,12 +73,12 @@ pub struct Kernel {
     pub containers: RwLock<HashMap<String, Arc<Container>>>,
     /// State of modules.
     pub extensions: Extensions,
-    /// Unknown calls, by number.
-    pub unknown_calls: Mutex<HashMap<u64, u64>>,
+    /// Calls that were answered ENOSYS or EOPNOTSUPP.
+    pub unsupported: Unsupported,
     /// CLOCK_BOOTTIME when the sandbox started, in nanoseconds: its own zero of uptime.
     pub boot_ns: u64,
-    /// `--strace`: a line for each call goes here.
-    pub strace: OnceLock<Box<dyn Fn(&str) + Send + Sync>>,
+    /// `--strace`.
+    pub strace: CallTrace,
 }
 
 impl Kernel {
@@ -98,9 +99,9 @@ impl Kernel {
             root_pid_namespace: PidNamespace::new(None),
             containers: RwLock::default(),
             extensions: Extensions::default(),
-            unknown_calls: Mutex::default(),
+            unsupported: Unsupported::default(),
             boot_ns: crate::time::boottime_ns(),
-            strace: OnceLock::new(),
+            strace: CallTrace::default(),
         })
     }
 }

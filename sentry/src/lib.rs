@@ -8,9 +8,11 @@
 //! - [`futex`]: waiting for words of guest memory.
 //! - [`vfs`], [`fs`]: the tree and what hangs in it. [`socket`]: sockets.
 //! - [`ipc`]: System V IPC and POSIX message queues.
+//! - [`call_trace`]: `--strace` and the counts of calls that are not supported.
 //! - [`kernel`]: the sandbox as a whole and its containers.
 
 pub mod aio;
+pub mod call_trace;
 pub mod error;
 pub mod exec;
 pub mod fs;

@@ -4,12 +4,16 @@ use abi::{UserAddr, UserIn, UserOut};
 use sentry::error::SysResult;
 use sentry::vfs::Fd;
 
+use crate::strace::shape::{Shape, Shown, pointer};
+
 /// A type that an argument register can be decoded as. Decoding never fails.
 pub trait Arg: Sized {
     /// From the register.
     fn decode(raw: u64) -> Self;
     /// For `--strace`.
-    fn show(raw: u64) -> String;
+    const SHAPE: Shape;
+    /// Whether it is a descriptor.
+    const IS_FD: bool = false;
 }
 
 macro_rules! integer_arg {
@@ -19,11 +23,7 @@ macro_rules! integer_arg {
                 // Linux looks at the low bits only, in the parameter's width and sign.
                 raw as $ty
             }
-            fn show(raw: u64) -> String {
-                let value = raw as $ty;
-                #[allow(unused_comparisons, reason = "unsigned types share this code")]
-                if value < 0 || value < 4096 { value.to_string() } else { format!("{value:#x}") }
-            }
+            const SHAPE: Shape = Shape::Value(|raw| (raw as $ty).to_string());
         }
     )*};
 }
@@ -33,47 +33,32 @@ impl Arg for Fd {
     fn decode(raw: u64) -> Self {
         Self(raw as i32)
     }
-    fn show(raw: u64) -> String {
-        match raw as i32 {
-            abi::fs::AT_FDCWD => "AT_FDCWD".to_owned(),
-            fd => fd.to_string(),
-        }
-    }
-}
-
-fn show_pointer(raw: u64) -> String {
-    if raw == 0 {
-        "NULL".to_owned()
-    } else {
-        format!("{raw:#x}")
-    }
+    const SHAPE: Shape = Shape::Value(|raw| match raw as i32 {
+        abi::fs::AT_FDCWD => "AT_FDCWD".to_owned(),
+        fd => fd.to_string(),
+    });
+    const IS_FD: bool = true;
 }
 
 impl Arg for UserAddr {
     fn decode(raw: u64) -> Self {
         Self(raw)
     }
-    fn show(raw: u64) -> String {
-        show_pointer(raw)
-    }
+    const SHAPE: Shape = Shape::Value(pointer);
 }
 
-impl<T> Arg for UserIn<T> {
+impl<T: Shown> Arg for UserIn<T> {
     fn decode(raw: u64) -> Self {
         Self::new(UserAddr(raw))
     }
-    fn show(raw: u64) -> String {
-        show_pointer(raw)
-    }
+    const SHAPE: Shape = T::IN;
 }
 
-impl<T> Arg for UserOut<T> {
+impl<T: Shown> Arg for UserOut<T> {
     fn decode(raw: u64) -> Self {
         Self::new(UserAddr(raw))
     }
-    fn show(raw: u64) -> String {
-        show_pointer(raw)
-    }
+    const SHAPE: Shape = T::OUT;
 }
 
 /// How a handled call ends.

@@ -22,7 +22,7 @@ pub(crate) async fn pass(cx: &CurrentTask, call: &SyscallArgs) {
     let thread = cx.thread();
     // From now on whoever wants the thread's attention kicks it: a kick that comes too early is looked at in vain.
     cx.set_in_guest(true);
-    let watched = cx.kernel.strace.get().is_some() || cx.seccomp.read().mode != 0;
+    let watched = cx.kernel.strace.is_on() || cx.seccomp.read().mode != 0;
     // Noted before: the thread may be back before this returns.
     let map = cx.memory_map();
     cx.note_in_flight(map.clone(), None);

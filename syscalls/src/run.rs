@@ -109,7 +109,11 @@ async fn run(cx: &CurrentTask) -> ExitStatus {
                 send::end_group(&cx.group, ExitStatus::Signal(Signal::KILL, false));
                 Next::End(ExitStatus::Signal(Signal::KILL, false))
             }
-            Ok(Stop::Syscall(call)) if cx.is_traced() => {
+            Ok(Stop::Syscall(call))
+                if cx.is_traced()
+                    || crate::futex::needs_full_stop(&call)
+                    || crate::rseq::needs_full_stop(cx, &call) =>
+            {
                 match stop_fully(cx, Errno::ENOSYS.as_return()).await {
                     Some(thread) => {
                         set_rax(&*thread, call.nr);
@@ -128,6 +132,7 @@ async fn run(cx: &CurrentTask) -> ExitStatus {
                 return_to_guest(cx, None, TrapInfo::default()).await
             }
             Ok(Stop::Fault(fault)) => {
+                crate::rseq::abort(cx);
                 let info = SigInfo::fault(fault.signal, fault_code(&fault), fault.addr);
                 send::force_thread_signal(cx.task(), info);
                 let trap = TrapInfo {
@@ -144,6 +149,7 @@ async fn run(cx: &CurrentTask) -> ExitStatus {
                 return_to_guest(cx, None, TrapInfo::default()).await
             }
             Ok(Stop::Started | Stop::Kicked) => {
+                crate::rseq::abort(cx);
                 return_to_guest(cx, None, TrapInfo::default()).await
             }
         };
@@ -182,26 +188,24 @@ async fn call(cx: &CurrentTask, mut call: SyscallArgs) -> SysResult<Outcome> {
         return instead;
     }
     if call.arch != AUDIT_ARCH_X86_64 {
+        cx.kernel.unsupported.count(call.nr, Errno::ENOSYS);
         return Err(Errno::ENOSYS.into());
     }
     *cx.current_call.lock() = Some(call);
     sentry::vfs::moment::begin();
-    let result = match cx.kernel.strace.get() {
-        None => dispatch(cx, call).await,
-        Some(print) => {
-            let start = Instant::now();
-            let before = crate::strace::before(cx, &call);
-            let result = dispatch(cx, call).await;
-            print(&crate::strace::line(
-                cx,
-                &call,
-                before,
-                &result,
-                start.elapsed(),
-            ));
-            result
-        }
+    let result = if cx.kernel.strace.wants(call.nr) {
+        let start = Instant::now();
+        let before = crate::strace::before(cx, &call);
+        let result = dispatch(cx, call).await;
+        let line = crate::strace::line(cx, &call, before, &result, start.elapsed());
+        cx.kernel.strace.print(&line);
+        result
+    } else {
+        dispatch(cx, call).await
     };
+    if let Err(SysError::Errno(errno @ (Errno::ENOSYS | Errno::EOPNOTSUPP))) = &result {
+        cx.kernel.unsupported.count(call.nr, *errno);
+    }
     *cx.current_call.lock() = None;
     result
 }

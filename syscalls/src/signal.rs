@@ -19,20 +19,20 @@ use crate::arg::Outcome;
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct KernelSigaction {
-    handler: u64,
-    flags: u64,
-    restorer: u64,
-    mask: u64,
+    pub(crate) handler: u64,
+    pub(crate) flags: u64,
+    pub(crate) restorer: u64,
+    pub(crate) mask: u64,
 }
 
 /// `stack_t`.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct KernelStack {
-    sp: u64,
-    flags: u32,
+    pub(crate) sp: u64,
+    pub(crate) flags: u32,
     pad: u32,
-    size: u64,
+    pub(crate) size: u64,
 }
 
 const MINSIGSTKSZ: u64 = 2048;

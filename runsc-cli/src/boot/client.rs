@@ -189,6 +189,23 @@ impl Client {
         }
     }
 
+    /// How often which calls were not supported.
+    pub fn counters(&self) -> Result<String> {
+        match self.call(&Request::Counters, &[])? {
+            Response::Text { text } => Ok(text),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Traces these calls from now on.
+    pub fn strace(&self, calls: &[String]) -> Result<()> {
+        let calls = calls.to_vec();
+        match self.call(&Request::Strace { calls }, &[])? {
+            Response::Done => Ok(()),
+            other => Err(unexpected(&other)),
+        }
+    }
+
     /// Waits for a process to end.
     pub fn wait(&self, target: Target) -> Result<ExitStatus> {
         match self.call(

@@ -10,7 +10,7 @@ use oci_spec::runtime::LinuxSeccomp;
 use serde::{Deserialize, Serialize};
 
 /// Version of these structures and of the control protocol. A sentry serves exactly the version of the binary that started it.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
 
 /// What holds for the whole sandbox, given to the sentry when it starts.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
@@ -30,6 +30,8 @@ pub struct SandboxConfig {
     pub debug: bool,
     /// System call trace to the sentry's standard error.
     pub strace: StraceConfig,
+    /// The sentry's standard error is a log that somebody asked for.
+    pub has_log: bool,
     /// The only uid (as seen in the sentry's user namespace by `SO_PEERCRED`) that may use the control socket.
     pub control_uid: u32,
     /// Count of the CPUs that guests may use (affinity and quota of the sandbox); 0 means unknown.
@@ -76,7 +78,7 @@ pub enum NetworkMode {
 pub struct StraceConfig {
     /// Trace at all.
     pub enabled: bool,
-    /// Names of the calls to trace; empty means every call.
+    /// Names and groups of the calls to trace (see `syscalls::strace::filter`); empty means every call.
     pub calls: Vec<String>,
 }
 

@@ -227,6 +227,12 @@ pub trait SandboxKernel: Send + Sync {
 
     /// Every guest thread's state and the call it is in, as text for people.
     fn stacks(&self) -> String;
+
+    /// How often which calls were not supported, as text for people.
+    fn counters(&self) -> String;
+
+    /// Traces these calls of all containers from now on: names and groups, `all` or `none`.
+    fn strace(&self, calls: &[String]) -> Result<(), ControlError>;
 }
 
 /// What a command or a proxy asks over the control socket. Descriptors are attached to the frame in the order given per variant.
@@ -319,6 +325,13 @@ pub enum Request {
     },
     /// [`SandboxKernel::stacks`].
     Stacks,
+    /// [`SandboxKernel::counters`].
+    Counters,
+    /// [`SandboxKernel::strace`].
+    Strace {
+        /// Names and groups.
+        calls: Vec<String>,
+    },
 }
 
 /// What an attached descriptor is.

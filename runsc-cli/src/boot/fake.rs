@@ -236,4 +236,15 @@ impl SandboxKernel for FakeKernel {
     fn stacks(&self) -> String {
         "no threads\n".to_owned()
     }
+
+    fn counters(&self) -> String {
+        String::new()
+    }
+
+    fn strace(&self, _: &[String]) -> Result<(), ControlError> {
+        Err(ControlError::new(
+            ErrorKind::Unsupported,
+            "nothing to trace",
+        ))
+    }
 }

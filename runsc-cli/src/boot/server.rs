@@ -422,6 +422,10 @@ impl Server {
             Request::Stacks => Ok(Response::Text {
                 text: kernel.stacks(),
             }),
+            Request::Counters => Ok(Response::Text {
+                text: kernel.counters(),
+            }),
+            Request::Strace { calls } => kernel.strace(&calls).map(|()| Response::Done),
         };
         Some(result.unwrap_or_else(|error| Response::Failed { error }))
     }

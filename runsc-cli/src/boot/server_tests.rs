@@ -94,6 +94,13 @@ impl SandboxKernel for Fake {
     fn stacks(&self) -> String {
         "none".into()
     }
+    fn counters(&self) -> String {
+        "none".into()
+    }
+    fn strace(&self, calls: &[String]) -> Result<(), ControlError> {
+        self.log.lock().push(format!("strace {}", calls.join(",")));
+        Ok(())
+    }
 }
 
 struct Rig {
@@ -197,6 +204,9 @@ fn a_container_lives_and_dies() {
         )
         .unwrap();
     client.stacks().unwrap();
+    client.counters().unwrap();
+    client.strace(&["openat".to_owned()]).unwrap();
+    assert!(rig.kernel.log.lock().contains(&"strace openat".to_owned()));
     client
         .signal(target("a"), SIGKILL, SignalScope::Process)
         .unwrap();

@@ -8,8 +8,8 @@ use crate::state::Container;
 
 /// Prints what was asked for.
 pub fn run(settings: &Settings, args: &DebugArgs) -> Result<()> {
-    if !args.stacks && !args.ps {
-        bail!("nothing to show: give --stacks or --ps");
+    if !args.stacks && !args.ps && !args.counters && args.strace.is_none() {
+        bail!("nothing to do: give --stacks, --ps, --counters or --strace");
     }
     let state = Container::peek(&settings.root, &args.id)?;
     let client = super::connect(&settings.root, &state)?;
@@ -31,6 +31,13 @@ pub fn run(settings: &Settings, args: &DebugArgs) -> Result<()> {
     }
     if args.stacks {
         print!("{}", printable(&client.stacks()?));
+    }
+    if args.counters {
+        print!("{}", printable(&client.counters()?));
+    }
+    if let Some(calls) = &args.strace {
+        let calls = if calls == "off" { "none" } else { calls };
+        client.strace(&[calls.to_owned()])?;
     }
     Ok(())
 }

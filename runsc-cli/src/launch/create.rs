@@ -473,6 +473,7 @@ fn sandbox_config(
         network: settings.network.unwrap_or(NetworkMode::Sandbox),
         debug: settings.debug,
         strace: settings.strace.clone(),
+        has_log: settings.debug_log.is_some(),
         control_uid: 0,
         cpus,
     }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use oci_spec::runtime::Spec;
+use syscalls::strace::filter;
 
 use super::userns;
 use crate::boot::config::{FastPathChoice, NetworkMode, PlatformChoice, StraceConfig};
@@ -47,6 +48,13 @@ pub struct Settings {
     pub config: Config,
 }
 
+/// Refuses what is no call to trace before a sandbox is started.
+fn check_calls(calls: &[String]) -> Result<()> {
+    filter::parse(calls)
+        .map(drop)
+        .map_err(|what| anyhow::anyhow!("--strace-syscalls: {what}"))
+}
+
 impl Settings {
     /// Resolves the flags.
     pub fn new(global: &Global, config: Config) -> Result<Self> {
@@ -57,6 +65,7 @@ impl Settings {
             "auto" => unprivileged,
             other => bail!("--rootless={other}: expected true, false or auto"),
         };
+        check_calls(&global.strace_syscalls)?;
         Ok(Self {
             root: root::resolve(global.root.as_deref())?,
             platform: global.platform,
@@ -107,7 +116,10 @@ impl Settings {
             "network" => self.network = Some(choice(value)?),
             "debug" => self.debug = flag()?,
             "strace" => self.strace.enabled = flag()?,
-            "strace-syscalls" => self.strace.calls = value.split(',').map(str::to_owned).collect(),
+            "strace-syscalls" => {
+                self.strace.calls = value.split(',').map(str::to_owned).collect();
+                check_calls(&self.strace.calls)?;
+            }
             "overlay2" => self.overlay = Some(Overlay::parse(value)?),
             "host-uds" => self.host_uds = choice(value)?,
             "host-fifo" => self.host_fifo = choice(value)?,

@@ -12,8 +12,8 @@ use super::change;
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct CapHeader {
-    version: u32,
-    pid: i32,
+    pub(crate) version: u32,
+    pub(crate) pid: i32,
 }
 
 /// `struct __user_cap_data_struct`: 32 capabilities.

@@ -21,8 +21,8 @@ const MOD: i32 = 3;
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C, packed)]
 pub struct EpollEvent {
-    events: u32,
-    data: u64,
+    pub(crate) events: u32,
+    pub(crate) data: u64,
 }
 
 /// `epoll_create(2)`.

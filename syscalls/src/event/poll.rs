@@ -21,9 +21,9 @@ const NVAL: u16 = 0x20;
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct PollFd {
-    fd: i32,
-    events: u16,
-    revents: u16,
+    pub(crate) fd: i32,
+    pub(crate) events: u16,
+    pub(crate) revents: u16,
 }
 
 /// What to wait for on one open file.

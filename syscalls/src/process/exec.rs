@@ -160,7 +160,7 @@ pub async fn exec_program(cx: &CurrentTask, program: Program) -> SysResult<()> {
     }
     // The point of no return.
     let task = cx.task();
-    super::exit::leave_memory(task);
+    super::exit::leave_memory(task, false);
     let old_thread = std::mem::replace(&mut *task.thread.write(), fresh.thread.clone());
     crate::sched::pass_on(task);
     let old_map = task.replace_memory_map(Some(map));

@@ -3,6 +3,7 @@
 use abi::time::Timeval;
 use abi::{UserIn, UserOut};
 use sentry::error::{Errno, SysResult};
+use sentry::host_facts::HostFactsSlot;
 use sentry::mm::ops::order;
 use sentry::platform::HostCall;
 use sentry::task::{CurrentTask, Times};
@@ -13,10 +14,10 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Rusage {
-    utime: Timeval,
-    stime: Timeval,
+    pub(crate) utime: Timeval,
+    pub(crate) stime: Timeval,
     /// Kibibytes.
-    maxrss: i64,
+    pub(crate) maxrss: i64,
     ixrss: i64,
     idrss: i64,
     isrss: i64,
@@ -97,15 +98,15 @@ pub async fn getrusage(cx: &CurrentTask, who: i32, at: UserOut<Rusage>) -> SysRe
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Sysinfo {
-    uptime: i64,
+    pub(crate) uptime: i64,
     loads: [u64; 3],
-    totalram: u64,
-    freeram: u64,
+    pub(crate) totalram: u64,
+    pub(crate) freeram: u64,
     sharedram: u64,
     bufferram: u64,
     totalswap: u64,
     freeswap: u64,
-    procs: u16,
+    pub(crate) procs: u16,
     pad: [u16; 3],
     totalhigh: u64,
     freehigh: u64,
@@ -117,11 +118,9 @@ pub struct Sysinfo {
 pub async fn sysinfo(cx: &CurrentTask, at: UserOut<Sysinfo>) -> SysResult<()> {
     let resources = cx.container.resources();
     let groups = cx.pid_namespace().groups();
-    let used: u64 = groups
-        .iter()
-        .filter_map(|(_, group)| group.any_task()?.try_memory_map())
-        .map(|map| map.space().usage().resident)
-        .fold(0, u64::saturating_add);
+    let facts = cx.kernel.extensions.get::<HostFactsSlot>();
+    let used = facts.get().memory_used.as_ref();
+    let used = used.and_then(|gauge| gauge()).unwrap_or(0);
     let threads: usize = groups.iter().map(|(_, group)| group.threads().len()).sum();
     let uptime_ns = time::boottime_ns().saturating_sub(cx.kernel.boot_ns);
     let info = Sysinfo {

@@ -69,10 +69,26 @@ impl Bundle {
         .map_err(|e| format!("cannot mount an overlay over {}: {e}", tree.display()))?;
         fs::create_dir_all(bundle.work())
             .map_err(|e| format!("cannot create {}: {e}", bundle.work().display()))?;
-        let text = serde_json::to_vec_pretty(&config(args, terminal)).map_err(|e| e.to_string())?;
-        fs::write(bundle.path().join("config.json"), text)
-            .map_err(|e| format!("cannot write config.json: {e}"))?;
+        bundle.write(&config(args, terminal))?;
         Ok(bundle)
+    }
+
+    fn write(&self, spec: &Value) -> Result<(), String> {
+        let text = serde_json::to_vec_pretty(spec).map_err(|e| e.to_string())?;
+        fs::write(self.path().join("config.json"), text)
+            .map_err(|e| format!("cannot write config.json: {e}"))
+    }
+
+    /// Changes the specification.
+    ///
+    /// # Errors
+    /// What could not be read or written, as a sentence.
+    pub fn edit(&self, change: impl FnOnce(&mut Value)) -> Result<(), String> {
+        let text = fs::read(self.path().join("config.json"))
+            .map_err(|e| format!("cannot read config.json: {e}"))?;
+        let mut spec = serde_json::from_slice(&text).map_err(|e| e.to_string())?;
+        change(&mut spec);
+        self.write(&spec)
     }
 
     /// The bundle's directory.

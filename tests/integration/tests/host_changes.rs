@@ -4,156 +4,36 @@
 //! the host's change is done, and its answer waited for before the next. Environment as for `programs`.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
+use std::path::Path;
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use harness::{Options, Outcome, Trial, contained, run_all, runsc};
-use integration::bundle::Bundle;
+use integration::guest::{self, Guest};
 
-/// Ends each answer.
-const END: &str = "--end--";
+/// Runs the case `f` in a guest of its own.
+macro_rules! in_guest {
+    ($($f:ident),* $(,)?) => {
+        &[$((stringify!($f), |platform| {
+            let mut guest = Guest::start(platform);
+            $f(&mut guest);
+            guest.end();
+        })),*]
+    };
+}
 
 fn main() -> ExitCode {
-    let options = match Options::from_args() {
-        Ok(options) => options,
-        Err(message) => {
-            eprintln!("{message}");
-            return ExitCode::from(2);
-        }
-    };
-    if let Some(code) = contained(&options) {
-        return code;
-    }
-    let platforms = std::env::var("RUNSC_PLATFORMS").unwrap_or_else(|_| "notify".to_owned());
-    let cases: [(&str, fn(&mut Guest)); 6] = [
-        ("names", names),
-        ("contents_and_attributes", contents_and_attributes),
-        ("directories", directories),
-        ("own_names", own_names),
-        ("space_of_removed_files", space_of_removed_files),
-        ("large_directory", large_directory),
-    ];
-    let mut trials = Vec::new();
-    for (name, case) in cases {
-        for platform in platforms.split([',', ' ']).filter(|p| !p.is_empty()) {
-            let title = format!("host_changes/{name} [{platform}]");
-            let platform = platform.to_owned();
-            trials.push(Trial::new(title, move || match why_not() {
-                Some(why) => Outcome::Skipped(why),
-                None => {
-                    let run = || {
-                        let mut guest = Guest::start(&platform);
-                        case(&mut guest);
-                        guest.end();
-                    };
-                    match std::panic::catch_unwind(run) {
-                        Ok(()) => Outcome::Passed(String::new()),
-                        Err(_) => Outcome::Failed("see the panic above".to_owned()),
-                    }
-                }
-            }));
-        }
-    }
-    run_all(&options, 1, trials)
-}
-
-fn tree() -> PathBuf {
-    let default = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.cache");
-    std::env::var_os("RUNSC_TEST_CACHE")
-        .map_or_else(default, PathBuf::from)
-        .join("rootfs")
-}
-
-fn why_not() -> Option<String> {
-    if !nix::unistd::geteuid().is_root() {
-        return Some("needs root".to_owned());
-    }
-    (!tree().join("bin").exists())
-        .then(|| "needs the Debian tree: run cargo xtask rootfs".to_owned())
-}
-
-/// A shell in a container, in `/work`.
-struct Guest {
-    bundle: Bundle,
-    runsc: Child,
-    commands: Option<ChildStdin>,
-    answers: BufReader<ChildStdout>,
-    id: String,
-}
-
-impl Guest {
-    fn start(platform: &str) -> Self {
-        let bundle = Bundle::new(&tree(), &["/bin/bash"]).unwrap_or_else(|e| panic!("{e}"));
-        let id = format!("host-changes-{}", harness::run_name());
-        let mut child = Command::new(runsc())
-            .arg("--root")
-            .arg(bundle.path().join("state"))
-            .args(["--network=none", "--platform", platform, "run", &id])
-            .current_dir(bundle.path())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|e| panic!("cannot run runsc: {e}"));
-        Self {
-            bundle,
-            commands: child.stdin.take(),
-            answers: BufReader::new(child.stdout.take().unwrap_or_else(|| unreachable!())),
-            runsc: child,
-            id,
-        }
-    }
-
-    /// `/work` of the container, on the host.
-    fn path(&self, name: &str) -> PathBuf {
-        self.bundle.work().join(name)
-    }
-
-    fn ask(&mut self, command: &str) -> String {
-        let commands = self.commands.as_mut().unwrap_or_else(|| unreachable!());
-        writeln!(commands, "{{ {command}; }} 2>&1; echo; echo {END}")
-            .unwrap_or_else(|e| panic!("the guest is gone: {e}"));
-        let mut answer = String::new();
-        loop {
-            let mut line = String::new();
-            let read = self.answers.read_line(&mut line);
-            assert!(
-                matches!(read, Ok(1..)),
-                "the guest ended at {command}: {answer}"
-            );
-            if line.trim_end() == END {
-                return answer.trim_end().to_owned();
-            }
-            answer.push_str(&line);
-        }
-    }
-
-    #[track_caller]
-    fn expect(&mut self, command: &str, answer: &str) {
-        let got = self.ask(command);
-        assert_eq!(got, answer, "{command}");
-    }
-
-    fn end(mut self) {
-        drop(self.commands.take());
-        let status = self.runsc.wait();
-        assert!(status.is_ok_and(|status| status.success()));
-    }
-}
-
-impl Drop for Guest {
-    fn drop(&mut self) {
-        let mut runsc = Command::new(runsc());
-        runsc.arg("--root").arg(self.bundle.path().join("state"));
-        let _ = runsc
-            .args(["delete", "--force", &self.id])
-            .stderr(Stdio::null())
-            .status();
-        let _ = self.runsc.kill();
-        let _ = self.runsc.wait();
-    }
+    guest::main(
+        "host_changes",
+        in_guest![
+            names,
+            contents_and_attributes,
+            directories,
+            own_names,
+            space_of_removed_files,
+            large_directory,
+        ],
+    )
 }
 
 fn write(path: &Path, text: &str) {
@@ -262,7 +142,7 @@ fn own_names(guest: &mut Guest) {
 
 fn space_of_removed_files(guest: &mut Guest) {
     let free = |guest: &Guest| {
-        let layers = guest.bundle.path().join("layers");
+        let layers = guest.rootfs().with_file_name("layers");
         let stat = nix::sys::statvfs::statvfs(&layers).unwrap_or_else(|e| panic!("{e}"));
         stat.blocks_free() * stat.fragment_size()
     };

@@ -54,12 +54,8 @@ impl Sources<'_> {
         match overlay {
             OverlayMode::None => Ok(lower),
             OverlayMode::Memory | OverlayMode::File => {
-                let upper = Tmpfs::new(&Options {
-                    size: Some(0),
-                    inodes: Some(0),
-                    ..Options::default()
-                })?;
-
+                // Bounded as any tmpfs: a guest that fills its root meets ENOSPC before the host has no memory left.
+                let upper = Tmpfs::sized("tmpfs", &Options::default(), self.resources.memory)?;
                 Ok(sentry::fs::overlay::Overlay::new(lower, upper)?)
             }
         }
@@ -72,7 +68,7 @@ impl Sources<'_> {
             MountKind::Tmpfs | MountKind::Devtmpfs => {
                 let mut options = Options::parse(&mount.data, self.resources.memory)?;
                 options.mode = options.mode.or(mode);
-                Tmpfs::new(&options)?
+                Tmpfs::sized("tmpfs", &options, self.resources.memory)?
             }
             MountKind::Proc => proc::new(
                 self.kernel,
@@ -84,7 +80,9 @@ impl Sources<'_> {
                 &self.kernel.reactor,
                 DevptsOptions::parse(mount.data.as_bytes())?,
             ),
-            MountKind::Mqueue => Tmpfs::named("mqueue", &Options::default())?,
+            MountKind::Mqueue => {
+                Tmpfs::sized("mqueue", &Options::default(), self.resources.memory)?
+            }
             MountKind::Cgroup => cgroup_view::new(),
         })
     }

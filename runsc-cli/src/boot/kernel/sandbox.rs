@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::future::poll_fn;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Once, OnceLock, Weak};
 use std::task::Poll;
 
 use abi::signal::{Signal, code};
@@ -16,8 +16,9 @@ use sentry::exec::{Executor, Reactor};
 use sentry::fs::cgroup_view::{CgroupLimits, Limits};
 use sentry::fs::gofer::watch::Watches;
 use sentry::fs::proc::sys as sysctl;
+use sentry::fs::sysfs;
 use sentry::host_cgroup::HostCgroup;
-use sentry::host_facts::{Gauge, HostFacts, HostFactsSlot};
+use sentry::host_facts::{Gauge, HostFacts, HostFactsSlot, MemoryBooks};
 use sentry::kernel::{Container, Kernel, VisibleResources};
 use sentry::signal::{SigInfo, send};
 use sentry::socket::inet::outside;
@@ -28,6 +29,7 @@ use sentry::task::pids::PidsController;
 use sentry::task::seccomp::Program;
 use sentry::task::{ExitStatus as KernelStatus, PidNamespace, Task, ThreadGroup};
 use sentry::wait::Events;
+use syscalls::strace::filter;
 
 use super::{Observed, Template, mounts, process};
 use crate::boot::config::{
@@ -37,6 +39,7 @@ use crate::boot::control::{
     ContainerFds, ContainerStatus, ControlError, Created, ErrorKind, ExitStatus, GuestFd,
     ProcessInfo, Reply, SandboxKernel, SignalScope, Target,
 };
+use crate::boot::ledger::Ledger;
 use crate::cgroup;
 use crate::net::Network;
 use crate::spec::seccomp;
@@ -55,6 +58,8 @@ struct Entry {
     status: ContainerStatus,
     /// The spec's profile: every process that is started from outside begins with it.
     seccomp: SeccompState,
+    /// What is logged when its first process has ended.
+    farewell: Arc<Once>,
 }
 
 #[derive(Default)]
@@ -69,6 +74,7 @@ pub(super) struct Sandbox {
     books: Arc<Mutex<Books>>,
     memory: u64,
     cpus: u32,
+    has_log: bool,
 }
 
 fn no_container() -> ControlError {
@@ -91,6 +97,7 @@ impl Sandbox {
         config: &SandboxConfig,
         template: Template,
         observed: Observed,
+        ledger: Option<Ledger>,
     ) -> Result<Arc<Self>> {
         let reactor = Reactor::new()?;
         let executor = Executor::new(reactor.clone());
@@ -121,16 +128,17 @@ impl Sandbox {
             cpu_used_ns: gauges
                 .cpu_used
                 .map(|file| gauge(file, cgroup::gauges::cpu_ns)),
+            books: ledger.map(|ledger| Box::new(ledger) as Box<dyn MemoryBooks>),
         };
         kernel.extensions.get::<HostFactsSlot>().set(facts);
+        if config.has_log {
+            kernel
+                .strace
+                .set_print(Box::new(|line| eprintln!("{line}")));
+        }
         if config.strace.enabled {
-            let calls = config.strace.calls.clone();
-            let _ = kernel.strace.set(Box::new(move |line| {
-                if calls.is_empty() || calls.iter().any(|call| line.contains(&format!(" {call}(")))
-                {
-                    eprintln!("{line}");
-                }
-            }));
+            let calls = filter::parse(&config.strace.calls).map_err(anyhow::Error::msg)?;
+            kernel.strace.set_calls(calls);
         }
         std::thread::Builder::new()
             .name("reactor".to_owned())
@@ -140,6 +148,7 @@ impl Sandbox {
             books: Arc::default(),
             memory: observed.memory,
             cpus,
+            has_log: config.has_log,
         }))
     }
 
@@ -158,6 +167,7 @@ impl Sandbox {
     /// Gives a container that has not run yet its network.
     fn connect(&self, id: &str, network: Network) -> Result<(), ControlError> {
         let net = self.container(id)?.namespaces.net.clone();
+        self.kernel.extensions.get::<sysfs::NetSlot>().set(&net);
         outside::attach(
             &self.kernel.reactor,
             &net,
@@ -456,6 +466,7 @@ impl SandboxKernel for Sandbox {
                         container,
                         status: ContainerStatus::Created,
                         seccomp,
+                        farewell: Arc::new(Once::new()),
                     },
                 );
                 books.processes.insert(
@@ -581,8 +592,18 @@ impl SandboxKernel for Sandbox {
             Ok(group) => group,
             Err(error) => return reply.send(Err(error)),
         };
+        let farewell = if target.exec.is_none() {
+            self.farewell(&target.container)
+        } else {
+            None
+        };
+        let kernel = self.kernel.clone();
         self.kernel.executor.spawn(async move {
             let status = ended(&group).await;
+            if let Some(once) = farewell {
+                // Before anybody is told, who may kill the sandbox then.
+                once.call_once(|| log_unsupported(&kernel));
+            }
             reply.send(Ok(to_control(status)));
         });
     }
@@ -716,9 +737,51 @@ impl SandboxKernel for Sandbox {
         }
         text
     }
+
+    fn counters(&self) -> String {
+        unsupported(&self.kernel).unwrap_or_else(|| "every system call was supported\n".to_owned())
+    }
+
+    fn strace(&self, calls: &[String]) -> Result<(), ControlError> {
+        let calls = filter::parse(calls)
+            .map_err(|message| ControlError::new(ErrorKind::Invalid, message))?;
+        if !self.has_log && !calls.is_empty() {
+            return Err(ControlError::new(
+                ErrorKind::Unsupported,
+                "the sandbox was started without --debug-log: there is nowhere to write the trace to",
+            ));
+        }
+        self.kernel.strace.set_calls(calls);
+        Ok(())
+    }
+}
+
+/// How often which calls were answered ENOSYS or EOPNOTSUPP, if any was.
+fn unsupported(kernel: &Kernel) -> Option<String> {
+    let counts = kernel.unsupported.counts();
+    let mut text = String::from("system calls that were not supported:\n");
+    for (nr, errno, count) in &counts {
+        let name = u32::try_from(*nr).ok().and_then(abi::nr::name);
+        let name = name.unwrap_or("unknown");
+        let _ = writeln!(text, "  {count:8} {name} ({nr}): {}", errno.name());
+    }
+    (!counts.is_empty()).then_some(text)
+}
+
+fn log_unsupported(kernel: &Kernel) {
+    if let Some(text) = unsupported(kernel) {
+        eprint!("{text}");
+    }
 }
 
 impl Sandbox {
+    /// What is written once when a container's first process has ended, if there is a log.
+    fn farewell(&self, id: &str) -> Option<Arc<Once>> {
+        let books = self.books.lock();
+        let entry = books.containers.get(id).filter(|_| self.has_log)?;
+        Some(entry.farewell.clone())
+    }
+
     /// Stops or continues every process of a container, unseen by the guests' parents.
     fn set_frozen(&self, id: &str, frozen: bool) -> Result<(), ControlError> {
         let (from, to) = if frozen {

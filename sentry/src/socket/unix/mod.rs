@@ -2,7 +2,8 @@
 //!
 //! - [`UnixSocket`]: a socket; [`UnixFile`]: an open description of it, which closes it when dropped.
 //! - [`address`]: names in the file system and in the abstract namespace. [`identity`]: who a sender or peer is.
-//! - [`connect`]: listening, connecting, accepting. [`transfer`]: sending and receiving. [`ops`]: what the socket calls see.
+//! - [`connect`]: listening, connecting, accepting. [`transfer`]: sending and receiving. [`ops`]: what the socket calls see. [`table`]: what
+//!   is listed.
 //!
 //! Every socket owns an [`Inbox`]; sending puts a packet into the peer's. Shutdown and errors live in the inbox of the socket that they concern, so
 //! one lock decides what a sender or a reader finds.
@@ -13,15 +14,18 @@ mod address;
 mod connect;
 mod identity;
 mod ops;
+mod table;
 mod transfer;
 
 use std::collections::VecDeque;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Weak};
 
 use abi::socket::{SOCK_DGRAM, SOCK_SEQPACKET, SOCK_STREAM};
 use parking_lot::Mutex;
 
 pub use identity::Identity;
+pub use table::{Row, rows, text};
 
 use super::inbox::{BOTH, Inbox};
 use super::options::Options;
@@ -106,6 +110,8 @@ pub struct UnixSocket {
     inbox: Mutex<Inbox>,
     options: Mutex<Options>,
     queue: WaitQueue,
+    /// Inode number of its file, 0 as long as there is none.
+    ino: AtomicU64,
 }
 
 /// An open Unix socket. Dropping it closes the socket.
@@ -123,6 +129,7 @@ impl UnixSocket {
             inbox: Mutex::default(),
             options: Mutex::default(),
             queue: WaitQueue::new(),
+            ino: AtomicU64::new(0),
         })
     }
     /// The peer of a connected socket.
@@ -135,6 +142,11 @@ impl UnixSocket {
     /// Its address as others see it; only a family if it has no name.
     fn address(&self) -> super::SockAddr {
         address::shown(self.state.lock().name.as_ref())
+    }
+    /// Its address as a receiver of its messages is told it: nothing if it has no name (`unix_copy_addr`).
+    fn sender_address(&self) -> Option<super::SockAddr> {
+        let state = self.state.lock();
+        state.name.as_ref().map(|name| address::shown(Some(name)))
     }
     fn wake(&self, events: Events) {
         self.queue.notify(events);
@@ -187,12 +199,17 @@ impl UnixSocket {
 
 impl Drop for UnixFile {
     fn drop(&mut self) {
+        let table = self.socket.net.objects.get::<table::Table>();
+        table.remove(self.ino);
         self.socket.close(false);
     }
 }
 
 fn open(task: &CurrentTask, socket: Arc<UnixSocket>) -> Arc<File> {
-    super::new_file(task, |ino| Box::new(UnixFile { socket, ino }))
+    super::new_file(task, |ino| {
+        socket.net.objects.get::<table::Table>().add(ino, &socket);
+        Box::new(UnixFile { socket, ino })
+    })
 }
 
 /// A new, unconnected socket.

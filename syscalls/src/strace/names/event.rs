@@ -1,0 +1,39 @@
+//! poll, epoll, inotify.
+
+use super::{choices, flags};
+
+flags! {
+    /// `poll(2)`.
+    POLL; {
+        POLLIN = 1, POLLPRI = 2, POLLOUT = 4, POLLERR = 8, POLLHUP = 0x10, POLLNVAL = 0x20, POLLRDNORM = 0x40, POLLRDBAND = 0x80,
+        POLLWRNORM = 0x100, POLLWRBAND = 0x200, POLLMSG = 0x400, POLLRDHUP = 0x2000,
+    }
+    /// `epoll_ctl(2)`.
+    EPOLL; {
+        EPOLLIN = 1, EPOLLPRI = 2, EPOLLOUT = 4, EPOLLERR = 8, EPOLLHUP = 0x10, EPOLLRDNORM = 0x40, EPOLLRDBAND = 0x80, EPOLLWRNORM = 0x100,
+        EPOLLWRBAND = 0x200, EPOLLMSG = 0x400, EPOLLRDHUP = 0x2000, EPOLLEXCLUSIVE = 0x1000_0000, EPOLLWAKEUP = 0x2000_0000,
+        EPOLLONESHOT = 0x4000_0000, EPOLLET = 0x8000_0000,
+    }
+    /// `epoll_create1(2)`.
+    EPOLL_CREATE; { EPOLL_CLOEXEC = 0o2_000_000 }
+    /// `eventfd2(2)`.
+    EVENTFD; { EFD_SEMAPHORE = 1, EFD_NONBLOCK = 0o4000, EFD_CLOEXEC = 0o2_000_000 }
+    /// `signalfd4(2)`.
+    SIGNALFD; { SFD_NONBLOCK = 0o4000, SFD_CLOEXEC = 0o2_000_000 }
+    /// `timerfd_create(2)`.
+    TIMERFD; { TFD_NONBLOCK = 0o4000, TFD_CLOEXEC = 0o2_000_000 }
+    /// `inotify_init1(2)`.
+    INOTIFY_INIT; { IN_NONBLOCK = 0o4000, IN_CLOEXEC = 0o2_000_000 }
+    /// `inotify_add_watch(2)`.
+    INOTIFY, mask 0xfff { IN_ALL_EVENTS = 0xfff }; {
+        IN_ACCESS = 1, IN_MODIFY = 2, IN_ATTRIB = 4, IN_CLOSE_WRITE = 8, IN_CLOSE_NOWRITE = 0x10, IN_OPEN = 0x20, IN_MOVED_FROM = 0x40,
+        IN_MOVED_TO = 0x80, IN_CREATE = 0x100, IN_DELETE = 0x200, IN_DELETE_SELF = 0x400, IN_MOVE_SELF = 0x800, IN_ONLYDIR = 0x100_0000,
+        IN_DONT_FOLLOW = 0x200_0000, IN_EXCL_UNLINK = 0x400_0000, IN_MASK_CREATE = 0x1000_0000, IN_MASK_ADD = 0x2000_0000,
+        IN_ONESHOT = 0x8000_0000,
+    }
+}
+
+choices! {
+    /// `epoll_ctl(2)`.
+    EPOLL_OP { EPOLL_CTL_ADD = 1, EPOLL_CTL_DEL = 2, EPOLL_CTL_MOD = 3 }
+}
