@@ -122,8 +122,12 @@ impl CgroupV1 {
                 mount.mount_point.clone()
             } else {
                 let own_path = own.get(first).map_or("/", String::as_str);
+                // A caller outside of its cgroup namespace's root (`/..`) has no place in what is mounted here.
+                let inside = !own_path.split('/').any(|part| part == "..");
                 let below = Path::new(own_path)
                     .strip_prefix(&mount.root)
+                    .ok()
+                    .filter(|_| inside)
                     .unwrap_or(Path::new(""));
                 mount.mount_point.join(below)
             };

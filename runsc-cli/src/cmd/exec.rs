@@ -98,6 +98,7 @@ fn start(
         cgroup: state.cgroup.as_ref(),
         terminal: console.slave(),
         oom_score,
+        root: None,
     })?;
     let id = waiting.id;
     let mut stdio = console.stdio()?;

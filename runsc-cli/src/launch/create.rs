@@ -15,6 +15,7 @@ use super::console::{self, Console};
 use super::hooks::{self, Point};
 use super::pod::{self, Membership};
 use super::process::ProcessId;
+use super::proxy_root::Root;
 use super::rollback::Rollback;
 use super::settings::Settings;
 use super::userns::Mappings;
@@ -184,6 +185,7 @@ fn build(
     let program = seal::program()?;
     let log = settings.open_debug_log(order.id)?;
     let log = log.as_ref().map(AsFd::as_fd);
+    let root = Root::of(&container.state.rootfs, &translated);
     let config = translated.config;
 
     let target = Target {
@@ -205,6 +207,7 @@ fn build(
         cgroup,
         terminal: console.slave(),
         oom_score: config.process.oom_score_adj,
+        root,
     })?;
     kill_on_failure(undo, proxy.id);
 

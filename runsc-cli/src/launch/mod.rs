@@ -11,6 +11,7 @@ pub mod mountpoints;
 pub mod pod;
 pub mod process;
 pub mod proxy;
+pub mod proxy_root;
 pub mod rollback;
 pub mod sandbox;
 pub mod seal;

@@ -18,6 +18,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use serde::{Deserialize, Serialize};
 
 use super::process::{self, Helper, ProcessId};
+use super::proxy_root::Root;
 use super::seal;
 use super::userns::{self, Mappings};
 use crate::boot::config::PROTOCOL_VERSION;
@@ -49,6 +50,7 @@ struct Boot {
     terminal: Option<RawFd>,
     user_namespace: Option<RawFd>,
     network_namespace: Option<RawFd>,
+    root: Option<Root>,
     target: Target,
 }
 
@@ -76,6 +78,8 @@ pub struct Launch<'a> {
     pub terminal: Option<BorrowedFd<'a>>,
     /// `oom_score_adj`.
     pub oom_score: Option<i32>,
+    /// Where its root will be.
+    pub root: Option<Root>,
 }
 
 /// Starts a proxy; it does nothing until released, and ends if that never comes.
@@ -108,6 +112,8 @@ pub fn start(launch: Launch<'_>) -> Result<Proxy> {
         terminal: launch.terminal.map(|fd| fd.as_raw_fd()),
         user_namespace: number(CloneFlags::CLONE_NEWUSER),
         network_namespace: number(CloneFlags::CLONE_NEWNET),
+        // Without privilege, mounts of others cannot be rearranged.
+        root: launch.root.filter(|_| userns::is_root()),
         target: launch.target,
     };
     let config = seal::config(&boot)?;
@@ -162,7 +168,12 @@ impl Proxy {
             .context("the proxy process died")?;
         let mut answer = [0u8; 1];
         match self.gate.read(&mut answer) {
-            Ok(1) => Ok(self.id),
+            Ok(1) if answer[0] == b'w' => Ok(self.id),
+            Ok(1) => {
+                let mut text = String::new();
+                let _ = self.gate.read_to_string(&mut text);
+                bail!("the proxy process failed: {text}")
+            }
             _ => bail!("the proxy process died"),
         }
     }
@@ -214,6 +225,13 @@ pub fn main(config_fd: RawFd) -> Result<u8> {
     if gate.read(&mut go)? != 1 {
         // The command gave up.
         return Ok(SANDBOX_DIED);
+    }
+    // Not before: until now the mount points may not have been there.
+    if let Some(root) = &boot.root
+        && let Err(error) = root.enter().context("cannot enter the container's root")
+    {
+        let _ = gate.write_all(format!("e{}", crate::launch::sentence(&error)).as_bytes());
+        return Err(error);
     }
     let _ = wire::send(
         &connection,

@@ -121,7 +121,16 @@ const RULES: &[Rule] = &[
     Rule {
         krate: "engines",
         ours: &["harness"],
-        outside: &["nix", "serde_json"],
+        outside: &[
+            "hyper-util",
+            "nix",
+            "prost",
+            "serde_json",
+            "tokio",
+            "tonic",
+            "tonic-prost",
+            "tower",
+        ],
     },
     Rule {
         krate: "lifecycle",

@@ -34,13 +34,15 @@ pub struct Case {
     pub expected: Option<String>,
 }
 
-/// Programs of ours that cases call, as `RUNSC` and `TERMINAL`.
+/// Programs of ours that cases call, as `RUNSC`, `TERMINAL` and `CRI`.
 #[derive(Clone, Debug)]
 pub struct Programs {
     /// The runtime under test.
     pub runsc: PathBuf,
     /// `engines-terminal`.
     pub terminal: PathBuf,
+    /// `engines-cri`.
+    pub cri: PathBuf,
 }
 
 /// The scripts of an engine, by name.
@@ -116,7 +118,9 @@ pub fn run(
         .env("NAME", &name)
         .env("SCRATCH", &scratch)
         .env("TERMINAL", &programs.terminal)
+        .env("CRI", &programs.cri)
         .env("RUNSC", &programs.runsc)
+        .env("CACHE", crate::image::cache())
         .env("LC_ALL", "C.UTF-8");
     let mut seen = observe(&mut command, None, DEADLINE);
     seen.stdout = normalised(&seen.stdout, runtime, &name);

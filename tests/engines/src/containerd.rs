@@ -12,18 +12,18 @@ pub const SOCKET: &str = "/run/containerd/containerd.sock";
 /// Programs that must be installed.
 pub const NEEDS: &[&str] = &["containerd", "ctr", "containerd-shim-runc-v2", "runc"];
 
-/// Makes an OCI image archive of one layer. `$1`: the layer, `$2`: the archive.
+/// Makes an OCI image archive of one layer. `$1`: the layer, `$2`: the archive, `$3`: its name, `$4`: its command as JSON.
 const OCI: &str = r#"
 d=$(mktemp -d); trap 'rm -rf "$d"' EXIT
 mkdir -p "$d/blobs/sha256"
 digest() { sha256sum "$1" | cut -d ' ' -f 1; }
 put() { h=$(digest "$1"); mv "$1" "$d/blobs/sha256/$h"; echo "$h"; }
 l=$(digest "$1"); ln -s "$1" "$d/blobs/sha256/$l"
-printf '{"architecture":"amd64","os":"linux","config":{"Cmd":["bash"],"Env":["PATH=/usr/sbin:/usr/bin:/sbin:/bin"]},"rootfs":{"type":"layers","diff_ids":["sha256:%s"]}}' "$l" > "$d/c"
+printf '{"architecture":"amd64","os":"linux","config":{"Cmd":%s,"Env":["PATH=/usr/sbin:/usr/bin:/sbin:/bin"]},"rootfs":{"type":"layers","diff_ids":["sha256:%s"]}}' "$4" "$l" > "$d/c"
 cs=$(stat -c %s "$d/c"); c=$(put "$d/c")
 printf '{"schemaVersion":2,"config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"sha256:%s","size":%s},"layers":[{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"sha256:%s","size":%s}]}' "$c" "$cs" "$l" "$(stat -c %s "$1")" > "$d/m"
 ms=$(stat -c %s "$d/m"); m=$(put "$d/m")
-printf '{"schemaVersion":2,"manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"sha256:%s","size":%s,"annotations":{"io.containerd.image.name":"local/base:latest"}}]}' "$m" "$ms" > "$d/index.json"
+printf '{"schemaVersion":2,"manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"sha256:%s","size":%s,"annotations":{"io.containerd.image.name":"%s:latest"}}]}' "$m" "$ms" "$3" > "$d/index.json"
 printf '{"imageLayoutVersion":"1.0.0"}' > "$d/oci-layout"
 tar -C "$d" --dereference -cf "$2" oci-layout index.json blobs
 "#;
@@ -48,24 +48,41 @@ pub fn start(world: &mut World, runsc: &Path, platforms: &[String]) -> Result<()
     fs::write(directory.join("etc/containerd/config.toml"), config).map_err(|e| e.to_string())?;
     wrappers(world, runsc, platforms)?;
     launch(world)?;
-    let output = world
-        .command("sh")
-        .args(["-euc", OCI, "oci"])
-        .arg(&archive)
-        .arg(directory.join("base.oci.tar"))
-        .output()
-        .map_err(|e| e.to_string())?;
-    if !output.status.success() {
-        return Err(format!(
-            "cannot make the OCI archive: {}",
-            String::from_utf8_lossy(&output.stderr)
-        ));
-    }
+    let oci = directory.join("base.oci.tar");
+    make_image(world, &archive, &oci, "local/base", r#"["bash"]"#)?;
     world.sh(&format!(
         "ctr images import {}/base.oci.tar",
         directory.display()
     ))?;
     Ok(())
+}
+
+/// Makes an image archive of the layer `archive` that runs `command` (JSON).
+///
+/// # Errors
+/// What the script said.
+pub fn make_image(
+    world: &World,
+    archive: &Path,
+    to: &Path,
+    name: &str,
+    command: &str,
+) -> Result<(), String> {
+    let output = world
+        .command("sh")
+        .args(["-euc", OCI, "oci"])
+        .arg(archive)
+        .arg(to)
+        .args([name, command])
+        .output()
+        .map_err(|e| e.to_string())?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(format!(
+        "cannot make the OCI archive: {}",
+        String::from_utf8_lossy(&output.stderr)
+    ))
 }
 
 /// Starts containerd, again if it was ended.
@@ -81,6 +98,11 @@ pub fn launch(world: &mut World) -> Result<(), String> {
 /// # Errors
 /// What could not be written.
 pub fn wrappers(world: &World, runsc: &Path, platforms: &[String]) -> Result<(), String> {
+    // Callers may be ordinary users.
+    world.sh(&format!(
+        "mkdir -p -m 1777 {}/runsc",
+        world.directory().display()
+    ))?;
     for platform in platforms {
         let path = runtime(Some(platform));
         world.sh(&format!(

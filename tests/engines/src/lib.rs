@@ -9,4 +9,5 @@ pub mod containerd;
 pub mod docker;
 pub mod image;
 pub mod podman;
+pub mod pods;
 pub mod world;

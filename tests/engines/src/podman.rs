@@ -7,7 +7,7 @@ use crate::world::World;
 use crate::{containerd, image};
 
 /// Programs that must be installed.
-pub const NEEDS: &[&str] = &["podman", "conmon", "runc"];
+pub const NEEDS: &[&str] = &["podman", "conmon", "runc", "newuidmap"];
 
 /// What a case gets as `RUNTIME`: the value of podman's `--runtime`.
 #[must_use]

@@ -19,6 +19,13 @@ shift
 exec setpriv --pdeathsig KILL -- unshare --mount --net --pid --ipc --uts --cgroup --fork --kill-child --mount-proc --propagation private -- "$@"
 "#;
 
+/// Enters the cgroups, then runs a command. `$@`: cgroup directories, `--`, the command.
+const JOIN: &str = r#"
+while [ "$1" != -- ]; do echo $$ > "$1/cgroup.procs"; shift; done
+shift
+exec "$@"
+"#;
+
 /// The first process of a world. `$1`: its directory, `$2…`: controllers.
 const FIRST: &str = r#"
 set -e
@@ -227,8 +234,12 @@ impl World {
     /// A command that will run in the world.
     #[must_use]
     pub fn command(&self, program: &str) -> Command {
-        let mut command = Command::new("nsenter");
+        // In the world's cgroups first: seen from its cgroup namespace all others are outside.
+        let mut command = Command::new("sh");
         command
+            .args(["-c", JOIN, "join"])
+            .args(&self.cgroups)
+            .args(["--", "nsenter"])
             .arg(format!("--target={}", self.first))
             .args(["--mount", "--net", "--pid", "--ipc", "--uts", "--cgroup"])
             .args(["--", program]);

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use engines::case::{self, Case, Programs};
 use engines::world::{self, World};
-use engines::{containerd, docker, podman};
+use engines::{containerd, docker, podman, pods};
 use harness::{Observation, Options, Outcome, Trial, contained, run_all, runsc};
 
 type Start = fn(&mut World, &Path, &[String]) -> Result<(), String>;
@@ -35,6 +35,12 @@ const KINDS: &[Kind] = &[
         needs: containerd::NEEDS,
         start: containerd::start,
         runtime: containerd::runtime,
+    },
+    Kind {
+        name: "cri",
+        needs: pods::NEEDS,
+        start: pods::start,
+        runtime: pods::runtime,
     },
     Kind {
         name: "podman",
@@ -145,6 +151,7 @@ fn main() -> ExitCode {
                 runsc()
             },
             terminal: env!("CARGO_BIN_EXE_engines-terminal").into(),
+            cri: env!("CARGO_BIN_EXE_engines-cri").into(),
         },
         platforms: platforms.clone(),
     });

@@ -8,7 +8,7 @@ code "$TERMINAL" ctr run --rm --tty --env PS1=% --env TERM=dumb --runtime io.con
     type until [ "$(stty size)" = "40 100" ]; do sleep 0.05; done; stty size; echo re''sized\r
     until resized
     until %
-    type (echo g''o; exec sleep 1000)\r
+    type sh -c "echo g''o; exec sleep 1000"\r
     until go
     type \x03
     until ^C

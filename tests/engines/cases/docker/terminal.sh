@@ -8,14 +8,14 @@ code "$TERMINAL" docker run $flags base bash --norc --noprofile --noediting > ou
     size 100 40
     type until [ "$(stty size)" = "40 100" ]; do sleep 0.05; done; echo re''sized\r
     until resized
-    type (echo g''o; exec sleep 1000)\r
+    type sh -c "echo g''o; exec sleep 1000"\r
     until go
     type \x03
     until ^C
     until %
     type echo $?\r
     until 130
-    type (echo n''ow; exec sleep 1000)\r
+    type sh -c "echo n''ow; exec sleep 1000"\r
     until now
     type \x1a
     until Stopped

@@ -28,6 +28,7 @@ cases![
     lists,
     stopped_is_seen,
     process_of_the_caller,
+    root_of_the_process,
     update_of_none,
 ];
 
@@ -417,6 +418,47 @@ fn process_of_the_caller(b: &mut Bench) {
             fs::read_link(format!("/proc/{pid}/ns/{kind}")).ok() != own,
         );
     }
+}
+
+/// Callers copy files by the pid that they hold: in its mount namespace is the container, whatever its links say.
+fn root_of_the_process(b: &mut Bench) {
+    fs::create_dir(b.path("volume")).expect("a directory");
+    fs::write(b.path("volume/file"), "volume").expect("a file");
+    let _ = std::os::unix::fs::symlink("/..//../etc", b.in_root("link"));
+    let volume = b.path("volume");
+    b.change(|config| {
+        let mounts = config["mounts"].as_array_mut().expect("mounts");
+        for place in ["/made/here", "/mnt", "/link/there"] {
+            mounts.push(json!({"destination": place, "type": "bind", "source": volume, "options": ["rbind", "ro"]}));
+        }
+    });
+    b.sleeper();
+    let root = std::path::PathBuf::from(format!("/proc/{}/root", b.pid()));
+    let text =
+        |path: &str| fs::read_to_string(root.join(path)).unwrap_or_else(|e| e.kind().to_string());
+    let notes = [
+        "etc/passwd",
+        "made/here/file",
+        "mnt/file",
+        "etc/there/file",
+        "etc/shadow",
+        "proc/self/comm",
+    ]
+    .map(|path| (path, text(path)));
+    for (path, text) in notes {
+        // The guest's own file systems are nowhere on the host.
+        if path != "proc/self/comm" {
+            b.note(path, text);
+        }
+    }
+    fs::write(root.join("root/from-outside"), "x").expect("a file by the process's root");
+    b.check("seen", &["exec", "c", "cat", "/root/from-outside"]);
+    let pid = b.pid().to_string();
+    let out = std::process::Command::new("nsenter")
+        .args(["--target", &pid, "--mount", "/bin/cat", "/mnt/file"])
+        .output()
+        .expect("nsenter");
+    b.note("nsenter", String::from_utf8_lossy(&out.stdout));
 }
 
 fn update_of_none(b: &mut Bench) {
