@@ -9,7 +9,7 @@ use parking_lot::{Mutex, RwLock};
 use platform::Platform;
 use platform::futures_shape::BoxFuture;
 
-use crate::call_trace::{CallTrace, Unsupported};
+use crate::call_trace::{CallTrace, Log, Unsupported};
 use crate::exec::{Executor, Reactor};
 use crate::task::namespaces::Namespaces;
 use crate::task::{CurrentTask, PidNamespace, ThreadGroup};
@@ -77,6 +77,8 @@ pub struct Kernel {
     pub boot_ns: u64,
     /// `--strace`.
     pub strace: CallTrace,
+    /// Lines for the operator.
+    pub log: Log,
 }
 
 impl Kernel {
@@ -100,6 +102,7 @@ impl Kernel {
             unsupported: Unsupported::default(),
             boot_ns: crate::time::boottime_ns(),
             strace: CallTrace::default(),
+            log: Log::default(),
         })
     }
 }

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::config::SandboxConfig;
 use super::server::Server;
-use super::{filter, kernel, wire};
+use super::{filter, kernel, panics, wire};
 use crate::cgroup::gauges::Gauges;
 use crate::host;
 use crate::launch::seal;
@@ -63,6 +63,7 @@ pub struct Go;
 
 /// Runs the sentry.
 pub fn main(config_fd: RawFd) -> Result<()> {
+    panics::end_process_on_panic("sentry");
     let boot: Boot = seal::read_config(host::inherited(config_fd)?)?;
     let launch = UnixStream::from(host::inherited(boot.launch)?);
     match run(&boot, &launch) {

@@ -17,6 +17,7 @@ use super::death;
 use super::process::{self, Helper, ProcessId};
 use super::seal;
 use super::userns::Mappings;
+use crate::boot::panics;
 use crate::cli::HostAccess;
 use crate::host;
 use crate::spec::mounts::TreeSource;
@@ -163,6 +164,7 @@ pub fn start(
 
 /// The gofer process itself.
 pub fn main(config_fd: RawFd) -> Result<()> {
+    panics::end_process_on_panic("file server (gofer)");
     let boot: Boot = seal::read_config(host::inherited(config_fd)?)?;
     let channels = boot
         .channels

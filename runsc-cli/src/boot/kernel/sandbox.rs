@@ -39,6 +39,7 @@ use crate::boot::control::{
 };
 use crate::cgroup;
 use crate::net::Network;
+use crate::report;
 use crate::spec::seccomp;
 
 /// Bytes for the buffers of all connections of a sandbox.
@@ -126,11 +127,7 @@ impl Sandbox {
                 .map(|file| gauge(file, cgroup::gauges::cpu_ns)),
         };
         kernel.extensions.get::<HostFactsSlot>().set(facts);
-        if config.has_log {
-            kernel
-                .strace
-                .set_print(Box::new(|line| eprintln!("{line}")));
-        }
+        kernel.log.set(Box::new(report::log_line));
         if config.strace.enabled {
             let calls = filter::parse(&config.strace.calls).map_err(anyhow::Error::msg)?;
             kernel.strace.set_calls(calls);
@@ -221,10 +218,10 @@ impl Sandbox {
                 let (made, books) = (made.clone(), Arc::downgrade(&self.books));
                 let on_gone = Box::new(move || {
                     if let Some(container) = made.get().and_then(Weak::upgrade) {
-                        eprintln!(
+                        report::log_line(&format!(
                             "runsc: the file server (gofer) of container {} is gone: its processes are killed",
                             container.id
-                        );
+                        ));
                         kill_all(&container);
                         if let Some(books) = books.upgrade() {
                             let_die(&books, &container.id);
@@ -753,7 +750,7 @@ fn unsupported(kernel: &Kernel) -> Option<String> {
 
 fn log_unsupported(kernel: &Kernel) {
     if let Some(text) = unsupported(kernel) {
-        eprint!("{text}");
+        report::log_line(text.trim_end());
     }
 }
 
