@@ -95,6 +95,9 @@ pub struct ContainerConfig {
     pub root: RootConfig,
     /// Mounts in the order of the spec, to be made after the root.
     pub mounts: Vec<MountConfig>,
+    /// Most bytes that each overlay keeps; `None`: what its medium has.
+    #[serde(default)]
+    pub overlay_size: Option<u64>,
     /// Guest-side namespaces that the container gets for itself; those not listed are the sandbox's.
     pub namespaces: NamespaceConfig,
     /// UTS node name; `None` keeps the sandbox's.
@@ -212,8 +215,11 @@ pub enum OverlayMode {
     None,
     /// Into the sentry's memory, gone with the container.
     Memory,
-    /// Into a sparse, unlinked file on the host whose descriptor is passed ([`super::control::ContainerFds::overlay_file`]).
-    File,
+    /// Into files without names on the host, gone with the container.
+    File {
+        /// Index of the gofer's scratch tree that they are made in.
+        tree: u32,
+    },
 }
 
 /// One mount.

@@ -167,8 +167,6 @@ pub struct ContainerFds {
     pub gofer_channels: Vec<OwnedFd>,
     /// Where the gofer announces changes made from the host's side.
     pub gofer_events: Option<OwnedFd>,
-    /// Backing file for [`super::config::OverlayMode::File`].
-    pub overlay_file: Option<OwnedFd>,
 }
 
 /// What the command has to do on the host for a container that was made.
@@ -342,8 +340,6 @@ pub enum FdRole {
     GoferChannel,
     /// The gofer's events.
     GoferEvents,
-    /// Backing of a file overlay.
-    OverlayFile,
 }
 
 /// What the sentry answers. Requests of one connection are answered in order, but for `Wait`, whose answer is [`Response::Exit`] and may come

@@ -246,16 +246,8 @@ fn build(
     })?;
     container.state.sentry = Some(sentry);
 
-    let overlay_file = overlay_file(settings, order, config.root.overlay)?;
     let stdio = console.stdio()?;
-    let made = create_in_kernel(
-        &client,
-        config,
-        &stdio,
-        preserved,
-        &served,
-        overlay_file.as_ref(),
-    )?;
+    let made = create_in_kernel(&client, config, &stdio, preserved, &served)?;
     sandbox::place_guests(sentry, &made, cgroup, oom_score)?;
     let proxy = proxy.release()?;
     client.call(&Request::Commit, &[])?;
@@ -272,7 +264,6 @@ fn create_in_kernel(
     stdio: &[(u32, OwnedFd)],
     preserved: &[(u32, OwnedFd)],
     served: &gofer::Gofer,
-    overlay_file: Option<&OwnedFd>,
 ) -> Result<Vec<u32>> {
     let mut roles = Vec::new();
     let mut fds: Vec<BorrowedFd<'_>> = Vec::new();
@@ -286,10 +277,6 @@ fn create_in_kernel(
     }
     roles.push(FdRole::GoferEvents);
     fds.push(served.events.as_fd());
-    if let Some(file) = overlay_file {
-        roles.push(FdRole::OverlayFile);
-        fds.push(file.as_fd());
-    }
     match client.call(
         &Request::Create {
             config: Box::new(config),
@@ -441,38 +428,6 @@ fn sandbox_config(
         control_uid: 0,
         cpus,
     }
-}
-
-/// The unlinked backing file of a file overlay.
-fn overlay_file(
-    settings: &Settings,
-    order: &Order<'_>,
-    mode: OverlayMode,
-) -> Result<Option<OwnedFd>> {
-    if mode != OverlayMode::File {
-        return Ok(None);
-    }
-    let dir = settings
-        .overlay
-        .as_ref()
-        .and_then(|overlay| overlay.directory.clone())
-        .unwrap_or_else(|| order.bundle.clone());
-    let file = std::fs::OpenOptions::new();
-    let mut file = file;
-    use std::os::unix::fs::OpenOptionsExt;
-    let file = file
-        .read(true)
-        .write(true)
-        .mode(0o600)
-        .custom_flags(nix::libc::O_TMPFILE)
-        .open(&dir)
-        .with_context(|| {
-            format!(
-                "cannot make the overlay's backing file in {}",
-                dir.display()
-            )
-        })?;
-    Ok(Some(file.into()))
 }
 
 /// The caller's descriptors 3, 4, … for the guest: socket activation's (`LISTEN_FDS`) and `--preserve-fds`.

@@ -53,6 +53,7 @@ struct BootTree {
     path: PathBuf,
     recursive: bool,
     read_only: bool,
+    scratch: bool,
 }
 
 /// A gofer that serves.
@@ -111,6 +112,7 @@ pub fn start(
                 path: tree.path.clone(),
                 recursive: tree.recursive,
                 read_only: tree.read_only,
+                scratch: tree.scratch,
             })
             .collect(),
         channels: theirs.iter().map(AsRawFd::as_raw_fd).collect(),
@@ -222,6 +224,7 @@ fn prepare(boot: &Boot, channels: Vec<OwnedFd>, events: OwnedFd) -> Result<Serve
             read_only: tree.read_only,
             host_uds: uds,
             host_fifo: boot.host_fifo != HostAccess::None,
+            scratch: tree.scratch,
             ids: ids.clone(),
         })
         .collect();

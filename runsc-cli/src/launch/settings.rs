@@ -12,7 +12,7 @@ use crate::boot::config::{FastPathChoice, NetworkMode, PlatformChoice, StraceCon
 use crate::cgroup::Manager;
 use crate::cli::{CgroupManager, Global, HostAccess};
 use crate::config::Config;
-use crate::spec::container::Overlay;
+use crate::spec::overlay::Overlay;
 use crate::state::root;
 
 /// What the global flags mean for this run.

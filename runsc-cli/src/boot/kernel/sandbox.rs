@@ -245,6 +245,7 @@ impl Sandbox {
             client,
             watches,
             resources,
+            overlay_size: config.overlay_size,
         };
         let namespace = mounts::build(&sources, config)?;
         let hostname = config.hostname.clone().unwrap_or_else(|| config.id.clone());

@@ -2,8 +2,8 @@
 //!
 //! - [`Tmpfs`]: the file system; [`Options`]: its mount options.
 //! - [`Node`]: an inode; directories hold their entries strongly, so the tree lives as long as the file system.
-//! - [`content`]: the bytes of regular files, in host memfds that guests map. Also what memfds are made of.
-//! - [`budget`]: what may still be allocated.
+//! - [`content`]: the bytes of regular files, in host files that guests map. Also what memfds are made of.
+//! - [`budget`]: what may still be allocated. [`Store`]: where bytes are kept.
 
 pub(crate) mod budget;
 pub(crate) mod content;
@@ -11,6 +11,7 @@ mod directory;
 mod file;
 mod node;
 mod options;
+mod store;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -22,6 +23,7 @@ use budget::Budget;
 use node::Kind;
 pub use node::Node;
 pub use options::Options;
+pub use store::Store;
 
 use crate::error::Result;
 use crate::vfs::{FileSystem, Inode, anonymous_dev};
@@ -35,6 +37,7 @@ pub(super) struct Shared {
     pub(super) fs: Weak<Tmpfs>,
     pub(super) dev: u64,
     pub(super) budget: Arc<Budget>,
+    pub(super) store: Arc<dyn Store>,
     /// Held to change what involves more than one directory.
     pub(super) tree: Mutex<()>,
     next_ino: AtomicU64,
@@ -68,6 +71,19 @@ impl Tmpfs {
 
     /// A tmpfs under another type name (devtmpfs, ramfs).
     pub fn named(type_name: &'static str, options: &Options) -> Result<Arc<Self>> {
+        Self::make(type_name, options, Arc::new(store::Memory))
+    }
+
+    /// A tmpfs whose larger files are kept in `store`.
+    pub fn stored(options: &Options, store: Arc<dyn Store>) -> Result<Arc<Self>> {
+        Self::make("tmpfs", options, store)
+    }
+
+    fn make(
+        type_name: &'static str,
+        options: &Options,
+        store: Arc<dyn Store>,
+    ) -> Result<Arc<Self>> {
         let pages = limit(options.size).map(|bytes| bytes.div_ceil(PAGE));
         let mut failure = None;
         let fs = Arc::new_cyclic(|fs: &Weak<Self>| {
@@ -75,6 +91,7 @@ impl Tmpfs {
                 fs: fs.clone(),
                 dev: anonymous_dev(),
                 budget: Budget::new(pages, limit(options.inodes)),
+                store: store.clone(),
                 tree: Mutex::new(()),
                 next_ino: AtomicU64::new(1),
             });
@@ -120,6 +137,15 @@ impl FileSystem for Tmpfs {
     }
     fn statfs(&self) -> Result<Statfs> {
         let (pages, inodes) = self.shared.budget.usage();
+        if pages.limit == 0
+            && let Some(around) = self.shared.store.statfs()
+        {
+            return Ok(Statfs {
+                kind: MAGIC,
+                fsid: [self.shared.dev as i32, 0],
+                ..around
+            });
+        }
         Ok(Statfs {
             kind: MAGIC,
             bsize: PAGE as i64,
