@@ -116,6 +116,14 @@ pub enum HostAccess {
     All,
 }
 
+impl HostAccess {
+    /// Whether existing ones may be opened.
+    #[must_use]
+    pub fn opens(self) -> bool {
+        matches!(self, Self::Open | Self::All)
+    }
+}
+
 /// The commands.
 #[derive(Subcommand, Debug)]
 pub enum Command {

@@ -30,6 +30,8 @@ pub struct SandboxConfig {
     pub debug: bool,
     /// System call trace to the sentry's standard error.
     pub strace: StraceConfig,
+    /// A container of it may connect to sockets of the host.
+    pub host_sockets: bool,
     /// The sentry's standard error is a log that somebody asked for.
     pub has_log: bool,
     /// The only uid (as seen in the sentry's user namespace by `SO_PEERCRED`) that may use the control socket.
@@ -95,6 +97,12 @@ pub struct ContainerConfig {
     pub root: RootConfig,
     /// Mounts in the order of the spec, to be made after the root.
     pub mounts: Vec<MountConfig>,
+    /// Sockets of the host may be connected to.
+    #[serde(default)]
+    pub host_sockets: bool,
+    /// FIFOs of the host may be opened.
+    #[serde(default)]
+    pub host_fifos: bool,
     /// Most bytes that each overlay keeps; `None`: what its medium has.
     #[serde(default)]
     pub overlay_size: Option<u64>,

@@ -121,7 +121,7 @@ fn run(boot: &Boot, launch: &UnixStream) -> Result<Server> {
     listen(&listener, Backlog::new(128)?).context("cannot listen on the control socket")?;
     set_dumpable(false).context("cannot become undumpable")?;
     let mut rules = filter::base();
-    rules.extend(prepared.host_calls());
+    rules.extend(prepared.host_calls(boot.config.host_sockets));
     // Duplicated before the filter, which does not need to allow it.
     let launch_connection = launch.try_clone()?;
     filter::install(&rules)?;

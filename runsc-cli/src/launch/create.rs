@@ -175,7 +175,9 @@ fn build(
     let program = seal::program()?;
     let log = settings.open_debug_log(order.id)?;
     let log = log.as_ref().map(AsFd::as_fd);
-    let config = translated.config;
+    let mut config = translated.config;
+    config.host_sockets = settings.host_uds.opens();
+    config.host_fifos = settings.host_fifo.opens();
 
     let target = Target {
         container: order.id.to_owned(),
@@ -424,6 +426,7 @@ fn sandbox_config(
         network: settings.network.unwrap_or(NetworkMode::Sandbox),
         debug: settings.debug,
         strace: settings.strace.clone(),
+        host_sockets: settings.host_uds.opens(),
         has_log: settings.debug_log.is_some(),
         control_uid: 0,
         cpus,

@@ -208,7 +208,7 @@ fn prepare(boot: &Boot, channels: Vec<OwnedFd>, events: OwnedFd) -> Result<Serve
         })
         .collect();
     let confined = jail::confine(&trees)?;
-    let uds = boot.host_uds != HostAccess::None;
+    let uds = boot.host_uds.opens();
     jail::lock_down(if uds {
         HostSockets::Allowed
     } else {
@@ -223,7 +223,7 @@ fn prepare(boot: &Boot, channels: Vec<OwnedFd>, events: OwnedFd) -> Result<Serve
             root,
             read_only: tree.read_only,
             host_uds: uds,
-            host_fifo: boot.host_fifo != HostAccess::None,
+            host_fifo: boot.host_fifo.opens(),
             scratch: tree.scratch,
             ids: ids.clone(),
         })

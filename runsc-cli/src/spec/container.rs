@@ -71,6 +71,8 @@ pub fn translate(
             },
             mounts: mount_list,
             overlay_size: overlay.size,
+            host_sockets: false,
+            host_fifos: false,
             namespaces: namespaces(linux),
             // Without one it is the host's: a fresh UTS namespace begins as a copy.
             hostname: spec

@@ -8,7 +8,7 @@ use sentry::error::{Errno, Result};
 use sentry::fs::dev::{CONSOLE_RDEV, DEFAULT_DIRS, DEFAULT_LINKS, DEFAULT_NODES};
 use sentry::fs::devpts::{DevptsFs, DevptsOptions};
 use sentry::fs::gofer::watch::Watches;
-use sentry::fs::gofer::{GoferFs, Scratch, Trust};
+use sentry::fs::gofer::{GoferFs, HostAccess, Scratch, Trust};
 use sentry::fs::tmpfs::{Options, Tmpfs};
 use sentry::fs::{cgroup_view, proc, sysfs};
 use sentry::kernel::{Kernel, VisibleResources};
@@ -30,6 +30,7 @@ pub(super) struct Sources<'a> {
     pub(super) client: Client,
     pub(super) watches: Option<Arc<Watches>>,
     pub(super) resources: VisibleResources,
+    pub(super) host_access: HostAccess,
     /// Most bytes of each overlay.
     pub(super) overlay_size: Option<u64>,
 }
@@ -52,7 +53,8 @@ impl Sources<'_> {
             (OverlayMode::None, Some(watches)) => Trust::Watches(watches.clone()),
             (OverlayMode::None, None) => Trust::Nothing,
         };
-        let lower: Arc<dyn FileSystem> = GoferFs::attach(self.client.clone(), index, trust)?;
+        let lower: Arc<dyn FileSystem> =
+            GoferFs::attach(self.client.clone(), index, trust, self.host_access)?;
         let options = |default: u64| Options {
             size: Some(self.overlay_size.unwrap_or(default)),
             inodes: Some(0),

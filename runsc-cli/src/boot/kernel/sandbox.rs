@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use platform::Config;
 use sentry::exec::{Executor, Reactor};
 use sentry::fs::cgroup_view::{CgroupLimits, Limits};
+use sentry::fs::gofer::HostAccess;
 use sentry::fs::gofer::watch::Watches;
 use sentry::fs::proc::sys as sysctl;
 use sentry::host_facts::{Gauge, HostFacts, HostFactsSlot};
@@ -246,6 +247,10 @@ impl Sandbox {
             watches,
             resources,
             overlay_size: config.overlay_size,
+            host_access: HostAccess {
+                sockets: config.host_sockets,
+                fifos: config.host_fifos,
+            },
         };
         let namespace = mounts::build(&sources, config)?;
         let hostname = config.hostname.clone().unwrap_or_else(|| config.id.clone());

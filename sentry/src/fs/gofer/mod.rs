@@ -1,5 +1,6 @@
 //! The file system behind the gofer: the container's root and its bind mounts.
 //!
+//! - [`special`]: sockets and FIFOs of the host.
 //! - [`Scratch`]: a directory for files without names.
 //! - [`GoferFs`]: one tree of one gofer. [`node::Node`]: its inodes. [`file::GoferFile`]: open files over donated descriptors.
 //! - [`Trust`]: what is believed of what was said before. [`watch::Watches`]: what the host tells of changes; [`dir_state::DirState`]: what is known
@@ -19,6 +20,7 @@ mod file;
 mod names;
 mod node;
 mod scratch;
+pub mod special;
 pub mod watch;
 
 use std::collections::HashMap;
@@ -33,6 +35,7 @@ use crate::vfs::{FileSystem, Inode};
 use attrs::Under;
 use node::Node;
 pub use scratch::Scratch;
+pub use special::HostAccess;
 use watch::Watches;
 
 /// What is believed of what the gofer said before.
@@ -50,6 +53,7 @@ pub enum Trust {
 pub struct GoferFs {
     client: Client,
     trust: Trust,
+    host_access: HostAccess,
     /// Inodes in use, so that one file is one inode: by device and inode number on the host.
     inodes: Mutex<HashMap<(u64, u64), Weak<Inode>>>,
     root: Mutex<Option<Arc<Inode>>>,
@@ -59,12 +63,18 @@ pub struct GoferFs {
 
 impl GoferFs {
     /// Attaches tree number `tree`.
-    pub fn attach(client: Client, tree: u32, trust: Trust) -> Result<Arc<Self>> {
+    pub fn attach(
+        client: Client,
+        tree: u32,
+        trust: Trust,
+        host_access: HostAccess,
+    ) -> Result<Arc<Self>> {
         let entry = client.attach(tree)?;
         let dev = entry.attr.dev;
         let fs = Arc::new_cyclic(|me| Self {
             client,
             trust,
+            host_access,
             inodes: Mutex::default(),
             root: Mutex::new(None),
             dev,

@@ -2,6 +2,7 @@
 //!
 //! - [`UnixSocket`]: a socket; [`UnixFile`]: an open description of it, which closes it when dropped.
 //! - [`address`]: names in the file system and in the abstract namespace. [`identity`]: who a sender or peer is.
+//! - [`host`]: connections to sockets of the host.
 //! - [`connect`]: listening, connecting, accepting. [`transfer`]: sending and receiving. [`ops`]: what the socket calls see.
 //!
 //! Every socket owns an [`Inbox`]; sending puts a packet into the peer's. Shutdown and errors live in the inbox of the socket that they concern, so
@@ -11,6 +12,7 @@
 
 mod address;
 mod connect;
+mod host;
 mod identity;
 mod ops;
 mod transfer;
@@ -26,6 +28,7 @@ pub use identity::Identity;
 use super::inbox::{BOTH, Inbox};
 use super::options::Options;
 use crate::error::Errno;
+use crate::exec::reactor::Timer;
 use crate::task::CurrentTask;
 use crate::task::namespaces::NetNamespace;
 use crate::vfs::File;
@@ -81,6 +84,8 @@ enum Link {
     None,
     /// Connected, or with a default destination.
     Peer(Arc<UnixSocket>),
+    /// Connected to a socket of the host.
+    Host(Arc<host::HostPeer>),
     /// Accepts connections.
     Listening {
         backlog: usize,
@@ -106,6 +111,8 @@ pub struct UnixSocket {
     inbox: Mutex<Inbox>,
     options: Mutex<Options>,
     queue: WaitQueue,
+    /// Tries to connect again.
+    retry: Mutex<Option<Timer>>,
 }
 
 /// An open Unix socket. Dropping it closes the socket.
@@ -123,6 +130,7 @@ impl UnixSocket {
             inbox: Mutex::default(),
             options: Mutex::default(),
             queue: WaitQueue::new(),
+            retry: Mutex::default(),
         })
     }
     /// The peer of a connected socket.
@@ -153,7 +161,7 @@ impl UnixSocket {
             address::release(self, name);
         }
         match state.link {
-            Link::None => {}
+            Link::None | Link::Host(_) => {}
             Link::Peer(peer) => {
                 if self.kind != Kind::Datagram {
                     let mut inbox = peer.inbox.lock();
