@@ -32,6 +32,7 @@ pub const SHUT_RDWR: i32 = 2;
 
 pub const MSG_OOB: i32 = 1;
 pub const MSG_PEEK: i32 = 2;
+pub const MSG_DONTROUTE: i32 = 4;
 pub const MSG_CTRUNC: i32 = 8;
 pub const MSG_TRUNC: i32 = 0x20;
 pub const MSG_DONTWAIT: i32 = 0x40;
@@ -72,6 +73,17 @@ pub const SO_MARK: i32 = 36;
 pub const SO_PROTOCOL: i32 = 38;
 pub const SO_DOMAIN: i32 = 39;
 pub const SO_PEERGROUPS: i32 = 59;
+pub const SO_BINDTODEVICE: i32 = 25;
+pub const SO_PEERNAME: i32 = 28;
+pub const SO_TIMESTAMPNS: i32 = 35;
+pub const SO_TIMESTAMPING: i32 = 37;
+pub const SO_RXQ_OVFL: i32 = 40;
+pub const SO_PEEK_OFF: i32 = 42;
+pub const SO_LOCK_FILTER: i32 = 44;
+pub const SO_SELECT_ERR_QUEUE: i32 = 45;
+pub const SO_BUSY_POLL: i32 = 46;
+pub const SO_INCOMING_CPU: i32 = 49;
+pub const SO_COOKIE: i32 = 57;
 pub const SO_RCVTIMEO_NEW: i32 = 66;
 pub const SO_SNDTIMEO_NEW: i32 = 67;
 
@@ -88,6 +100,7 @@ pub const SOCKADDR_UN_SIZE: usize = 110;
 pub const FIONREAD: u32 = 0x541b;
 /// TIOCOUTQ.
 pub const SIOCOUTQ: u32 = 0x5411;
+pub const SIOCATMARK: u32 = 0x8905;
 
 /// `struct msghdr` of x86-64.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]

@@ -9,7 +9,7 @@ use crate::net::Net;
 use crate::packet::{self, Fields, Ip};
 
 /// An error about a packet that we sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Report {
     pub(crate) protocol: u8,
     pub(crate) local: SocketAddr,
@@ -19,6 +19,12 @@ pub(crate) struct Report {
     pub(crate) hard: bool,
     /// "Fragmentation needed": the path's MTU.
     pub(crate) mtu: Option<usize>,
+    /// Where it comes from (SO_EE_ORIGIN_*), type and code.
+    pub(crate) origin: [u8; 3],
+    /// Who says so.
+    pub(crate) offender: IpAddr,
+    /// What the packet carried, as far as it is quoted.
+    pub(crate) payload: Vec<u8>,
 }
 
 /// ICMP's errno for IPv4 (`icmp_err_convert` of Linux).
@@ -95,7 +101,16 @@ pub(crate) fn report(ip: &Ip<'_>) -> Option<Report> {
         }
         _ => return None,
     };
-    let ports = payload.first_chunk::<4>()?;
+    /// SO_EE_ORIGIN_ICMP, SO_EE_ORIGIN_ICMP6.
+    const ORIGINS: (u8, u8) = (2, 3);
+    let head = payload.first_chunk::<8>()?;
+    let word = |at: usize| u16::from_be_bytes([head[at], head[at + 1]]);
+    // An echo request has an identifier in place of ports.
+    let (local, remote, quoted) = match protocol {
+        packet::ICMP | packet::ICMP6 => (word(4), 0, payload),
+        packet::UDP => (word(0), word(2), &payload[8..]),
+        _ => (word(0), word(2), payload),
+    };
     let mtu = match (ip.to.is_ipv4(), kind, code) {
         (true, 3, 4) => Some(usize::from(u16::from_be_bytes([message[6], message[7]]))),
         (false, 2, _) => message
@@ -106,11 +121,22 @@ pub(crate) fn report(ip: &Ip<'_>) -> Option<Report> {
     };
     Some(Report {
         protocol,
-        local: SocketAddr::new(from, u16::from_be_bytes([ports[0], ports[1]])),
-        remote: SocketAddr::new(to, u16::from_be_bytes([ports[2], ports[3]])),
+        local: SocketAddr::new(from, local),
+        remote: SocketAddr::new(to, remote),
         errno,
         hard,
         mtu,
+        origin: [
+            if ip.to.is_ipv4() {
+                ORIGINS.0
+            } else {
+                ORIGINS.1
+            },
+            kind,
+            code,
+        ],
+        offender: ip.from,
+        payload: quoted.to_vec(),
     })
 }
 

@@ -35,6 +35,8 @@ pub(crate) struct Link {
     pub(crate) mac: [u8; 6],
     pub(crate) mtu: usize,
     pub(crate) up: bool,
+    /// Groups that somebody here is in.
+    pub(crate) groups: Vec<IpAddr>,
     pub(crate) neighbours: neighbour::Table,
     pub(crate) counters: LinkCounters,
 }
@@ -86,6 +88,7 @@ impl Net {
                 mac: interface.mac,
                 mtu: interface.mtu as usize,
                 up: true,
+                groups: Vec::new(),
                 neighbours: neighbour::Table::default(),
                 counters: LinkCounters::default(),
             })

@@ -9,6 +9,7 @@ pub(crate) const ICMP: u8 = 1;
 /// IPPROTO_TCP.
 pub(crate) const TCP: u8 = 6;
 /// IPPROTO_UDP.
+pub(crate) const IGMP: u8 = 2;
 pub(crate) const UDP: u8 = 17;
 /// IPPROTO_ICMPV6.
 pub(crate) const ICMP6: u8 = 58;

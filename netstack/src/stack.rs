@@ -11,6 +11,7 @@ use smoltcp::time::Instant;
 use crate::checksum;
 use crate::counters::{Counters, LinkCounters};
 use crate::fragment::{self, Progress, Reassembler};
+use crate::group;
 use crate::icmp;
 use crate::neighbour::NeighbourEntry;
 use crate::net::{self, Net};
@@ -47,8 +48,47 @@ pub trait Upper: Send + Sync {
     fn datagram(&self, arrived: &Arrived) -> bool;
     /// Any packet, before it is looked at further: for raw and ping sockets. Only called if [`Options::raw`] was asked for.
     fn packet(&self, arrived: &Arrived);
-    /// An ICMP error about a datagram from `local` to `remote`.
-    fn failed(&self, protocol: u8, local: SocketAddr, remote: SocketAddr, errno: Errno);
+    /// An ICMP error about a packet of ours.
+    fn failed(&self, failed: &Failed);
+}
+
+/// An ICMP error about a packet of ours that was not TCP's.
+#[derive(Clone, Debug)]
+pub struct Failed {
+    /// IPPROTO_*.
+    pub protocol: u8,
+    /// Our end; of an echo request its identifier in place of the port.
+    pub local: SocketAddr,
+    /// The other end.
+    pub remote: SocketAddr,
+    /// What it means.
+    pub errno: Errno,
+    /// It is final, rather than passing by.
+    pub hard: bool,
+    /// SO_EE_ORIGIN_*, type and code.
+    pub origin: [u8; 3],
+    /// The path's MTU, where the error is about that.
+    pub info: u32,
+    /// Who says so.
+    pub offender: IpAddr,
+    /// What the packet carried, as far as it is quoted.
+    pub payload: Vec<u8>,
+}
+
+impl From<icmp::Report> for Failed {
+    fn from(report: icmp::Report) -> Self {
+        Self {
+            protocol: report.protocol,
+            local: report.local,
+            remote: report.remote,
+            errno: report.errno,
+            hard: report.hard,
+            origin: report.origin,
+            info: report.mtu.map_or(0, |mtu| mtu as u32),
+            offender: report.offender,
+            payload: report.payload,
+        }
+    }
 }
 
 /// What a stack needs beside its setup.
@@ -58,6 +98,8 @@ pub struct Options {
     /// Fills with random bytes.
     pub random: fn(&mut [u8]),
 }
+
+const UDP_HEADER: usize = 8;
 
 /// Most frames that one readiness leads to before others get their turn.
 const BATCH: usize = 128;
@@ -176,7 +218,7 @@ impl Stack {
         }
         if let Some(upper) = self.upper.get() {
             for report in failed {
-                upper.failed(report.protocol, report.local, report.remote, report.errno);
+                upper.failed(&report.into());
             }
             for arrived in arrived {
                 self.deliver(&**upper, &arrived);
@@ -205,6 +247,11 @@ impl Stack {
         if arrived.protocol != packet::UDP {
             upper.packet(arrived);
             return;
+        }
+        if self.inner.lock().raw {
+            let mut whole = arrived.clone();
+            whole.payload -= UDP_HEADER;
+            upper.packet(&whole);
         }
         let known = upper.datagram(arrived);
         let mut inner = self.inner.lock();
@@ -275,11 +322,27 @@ impl Stack {
         self.inner.lock().net.table.is_broadcast(ip)
     }
 
-    /// The address that packets to `to` come from: `ENETUNREACH`, `EADDRNOTAVAIL`.
-    pub fn source_for(&self, to: IpAddr) -> Result<IpAddr, Errno> {
+    /// The address that packets to `to` come from, through `interface` if one is named: `ENETUNREACH`, `EADDRNOTAVAIL`, `ENODEV`.
+    pub fn source_for(&self, to: IpAddr, interface: Option<u32>) -> Result<IpAddr, Errno> {
+        let link = self.link_of(interface)?;
         let inner = self.inner.lock();
-        let hop = inner.net.table.hop(to, None)?;
+        let hop = inner.net.table.hop(to, link)?;
         inner.net.table.source(&hop, to)
+    }
+
+    /// The number of the interface that leads to `to`.
+    #[must_use]
+    pub fn interface_to(&self, to: IpAddr) -> Option<u32> {
+        let inner = self.inner.lock();
+        let hop = inner.net.table.hop(to, None).ok()?;
+        inner.interfaces.get(hop.link).copied()
+    }
+
+    /// Somebody is in a group on an interface now, or nobody any more: the routers there are told.
+    pub fn set_member(&self, group: IpAddr, interface: u32, member: bool) {
+        if let Ok(Some(link)) = self.link_of(Some(interface)) {
+            self.with(|inner| inner.net.set_member(link, group, member));
+        }
     }
 
     /// The MTU on the way to `to`.
@@ -312,15 +375,16 @@ impl Stack {
         notify: Arc<dyn Notify>,
     ) -> Result<Connection, Errno> {
         let key = Key { local, remote };
+        let link = self.link_of(settings.interface)?;
         let id = self.with(|inner| {
             let Inner { net, tcp, .. } = inner;
-            tcp.connect(net, key, settings, notify, None)
+            tcp.connect(net, key, settings, notify, link)
         })?;
         Ok(Connection::new(self.clone(), id))
     }
 
-    fn link_of(&self, options: &PacketOptions) -> Result<Option<usize>, Errno> {
-        let Some(number) = options.interface else {
+    fn link_of(&self, interface: Option<u32>) -> Result<Option<usize>, Errno> {
+        let Some(number) = interface else {
             return Ok(None);
         };
         let found = self
@@ -339,13 +403,13 @@ impl Stack {
         payload: &[u8],
         options: &PacketOptions,
     ) -> Result<(), Errno> {
-        let link = self.link_of(options)?;
+        let link = self.link_of(options.interface)?;
         self.with(|inner| udp::send(&mut inner.net, from, to, payload, options, link))
     }
 
     /// Sends a packet of any protocol: `ENETUNREACH`, `EMSGSIZE`, `ENODEV`.
     pub fn send_raw(&self, raw: &RawPacket<'_>, options: &PacketOptions) -> Result<(), Errno> {
-        let link = self.link_of(options)?;
+        let link = self.link_of(options.interface)?;
         self.with(|inner| udp::send_raw(&mut inner.net, raw, options, link))
     }
 
@@ -497,8 +561,9 @@ impl Inner {
                     self.net.counters.tcp_in_errors += 1;
                     return;
                 }
+                let number = self.interfaces.get(link).copied();
                 let Self { net, tcp, .. } = self;
-                tcp.input(net, link, ip);
+                tcp.input(net, link, number, ip);
             }
             packet::UDP => {
                 let Some(head) = ip.payload.first_chunk::<8>() else {
@@ -515,6 +580,11 @@ impl Inner {
                 self.arrive(link, ip, word(0), word(2), 8);
             }
             packet::ICMP | packet::ICMP6 => self.icmp(link, ip),
+            packet::IGMP if ip.to.is_ipv4() && ip.ttl == 1 => {
+                if group::is_query(ip.payload) && checksum::of(ip.payload) == 0 {
+                    self.net.answer_query(link, true);
+                }
+            }
             _ => {}
         }
     }
@@ -531,6 +601,11 @@ impl Inner {
             (packet::ICMP6, net::NEIGHBOUR_SOLICIT | net::NEIGHBOUR_ADVERT) => {
                 if let (IpAddr::V6(from), 255) = (ip.from, ip.ttl) {
                     self.net.discovery(link, from, ip.payload);
+                }
+            }
+            (packet::ICMP6, group::MLD_QUERY) => {
+                if ip.ttl == 1 {
+                    self.net.answer_query(link, false);
                 }
             }
             _ => {

@@ -63,7 +63,7 @@ fn transfer(conditions: Conditions, family: &str, len: usize, seed: u64) -> u64 
     let mut ended = false;
     let done = world.run(SECONDS(600), |_| {
         while sent < len {
-            match client.send(&bytes[sent..]) {
+            match client.send(&bytes[sent..], false) {
                 Ok(n) => sent += n,
                 Err(errno) => {
                     assert_eq!(errno, Errno::EAGAIN);
@@ -156,13 +156,13 @@ fn nobody_refuses_silence_times_out_and_a_listener_takes_what_fits() {
 fn closing_with_unread_bytes_resets_and_a_dead_peer_is_noticed() {
     let mut world = World::new(Conditions::default(), 1);
     let (client, server) = pair(&mut world, "v4");
-    assert_eq!(client.send(b"unread"), Ok(6));
+    assert_eq!(client.send(b"unread", false), Ok(6));
     world.run(SECONDS(1), |_| false);
     assert!(server.ready().contains(Ready::IN));
     drop(server);
     world.run(SECONDS(1), |_| false);
     assert_eq!(client.receive(&mut [0; 8], false), Err(Errno::ECONNRESET));
-    assert_eq!(client.send(b"x"), Err(Errno::EPIPE));
+    assert_eq!(client.send(b"x", false), Err(Errno::EPIPE));
 
     let (client, _server) = pair(&mut World::new(Conditions::default(), 2), "v4");
     client.set(Settings {
@@ -180,11 +180,11 @@ fn half_closed_connections_still_carry_the_other_way() {
     world.run(SECONDS(1), |_| false);
     assert_eq!(server.receive(&mut [0; 8], false), Ok(0));
     assert!(server.ready().contains(Ready::RDHUP));
-    assert_eq!(server.send(b"late"), Ok(4));
+    assert_eq!(server.send(b"late", false), Ok(4));
     world.run(SECONDS(1), |_| false);
     let mut buf = [0; 8];
     assert_eq!(client.receive(&mut buf, false), Ok(4));
-    assert_eq!(client.send(b"x"), Err(Errno::EPIPE));
+    assert_eq!(client.send(b"x", false), Err(Errno::EPIPE));
     drop(server);
     drop(client);
     world.run(SECONDS(1), |_| false);
@@ -202,7 +202,8 @@ impl Upper for Datagrams {
         arrived.to.port() != 9
     }
     fn packet(&self, _arrived: &Arrived) {}
-    fn failed(&self, _protocol: u8, _local: SocketAddr, _remote: SocketAddr, errno: Errno) {
+    fn failed(&self, failed: &crate::Failed) {
+        let errno = failed.errno;
         self.1.lock().push(errno);
     }
 }

@@ -228,6 +228,24 @@ pub enum HostCall {
         /// `MEMBARRIER_CMD_FLAG_*`.
         flags: u32,
     },
+    /// `futex(FUTEX_WAKE_OP)` that wakes nobody: sets `bits` in the word at `at` in one atomic step, `EFAULT` if the guest cannot write there.
+    SetBits {
+        /// Address of the word, a multiple of 4.
+        at: u64,
+        /// What is set: one bit.
+        bit: u32,
+    },
+    /// `rseq(2)` on the ordering thread. Its result is what the guest says it was: an answer to that guest and nothing else.
+    Sequences {
+        /// Address of the area, below [`GUEST_TOP`] with its whole length.
+        area: u64,
+        /// Length of the area in bytes.
+        len: u32,
+        /// RSEQ_FLAG_UNREGISTER or whatever the guest gave.
+        flags: u32,
+        /// What stands before each abort address.
+        signature: u32,
+    },
     /// `arch_prctl(ARCH_SET_FS)` on the ordering thread.
     SetFsBase(u64),
     /// `arch_prctl(ARCH_SET_GS)` on the ordering thread.
@@ -342,6 +360,11 @@ pub trait AddressSpace: Send + Sync {
     fn write_vectored(&self, ranges: &[(u64, usize)], buf: &[u8]) -> Result<usize, Errno>;
     /// Where the vDSO is.
     fn vdso(&self) -> Vdso;
+    /// Whether [`HostCall::Sequences`] can be offered: the host tells a guest thread the number of its CPU, which must be the one that the guest
+    /// counts by.
+    fn has_sequences(&self) -> bool {
+        false
+    }
     /// The host pid of the process that holds the memory, as seen in the sentry's pid namespace.
     fn host_pid(&self) -> i32;
     /// CPU and memory use.

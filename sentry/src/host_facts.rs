@@ -14,6 +14,57 @@ pub const OS_VERSION: &str = "#1 SMP PREEMPT_DYNAMIC runsc";
 /// A number that is asked for afresh each time, from a descriptor that the launcher kept open.
 pub type Gauge = Box<dyn Fn() -> Option<u64> + Send + Sync>;
 
+/// What of a process's memory is resident, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Resident {
+    /// Anonymous pages.
+    pub anonymous: u64,
+    /// Pages of files.
+    pub file: u64,
+    /// Pages of shared memory.
+    pub shared: u64,
+    /// The most that was resident at once.
+    pub peak: u64,
+    /// Swapped out.
+    pub swapped: u64,
+}
+
+impl Resident {
+    /// All of it.
+    #[must_use]
+    pub const fn total(&self) -> u64 {
+        self.anonymous
+            .saturating_add(self.file)
+            .saturating_add(self.shared)
+    }
+}
+
+/// What of one of the host's mappings is resident, in bytes (`smaps`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the fields of smaps")]
+pub struct RegionUse {
+    pub start: u64,
+    pub end: u64,
+    pub resident: u64,
+    pub proportional: u64,
+    pub proportional_dirty: u64,
+    pub shared_clean: u64,
+    pub shared_dirty: u64,
+    pub private_clean: u64,
+    pub private_dirty: u64,
+    pub referenced: u64,
+    pub anonymous: u64,
+    pub swapped: u64,
+}
+
+/// The host's books of guest memory. Answers are for showing: nothing may rest on them. `None`: not known.
+pub trait MemoryBooks: Send + Sync {
+    /// Of the host process `host_pid`.
+    fn resident(&self, host_pid: i32) -> Option<Resident>;
+    /// Of each of its mappings, ascending.
+    fn regions(&self, host_pid: i32) -> Option<Vec<RegionUse>>;
+}
+
 /// See the module.
 #[derive(Default)]
 pub struct HostFacts {
@@ -29,6 +80,8 @@ pub struct HostFacts {
     pub memory_cached: Option<Gauge>,
     /// Nanoseconds of CPU time used by the sandbox (`cpu.stat`).
     pub cpu_used_ns: Option<Gauge>,
+    /// Resident sizes of guest processes.
+    pub books: Option<Box<dyn MemoryBooks>>,
 }
 
 /// The facts, once set.

@@ -6,11 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::{Mutex, RwLock};
-use platform::Platform;
 use platform::futures_shape::BoxFuture;
+use platform::{Cloned, Platform};
 
 use crate::call_trace::{CallTrace, Log, Unsupported};
+use crate::error::Result;
 use crate::exec::{Executor, Reactor};
+use crate::host_cgroup::HostCgroup;
 use crate::task::namespaces::Namespaces;
 use crate::task::{CurrentTask, PidNamespace, ThreadGroup};
 use crate::vfs::MountNamespace;
@@ -125,6 +127,8 @@ pub struct Container {
     pub extensions: Extensions,
     /// Paused: its threads stop before they run guest code again.
     pub frozen: std::sync::atomic::AtomicBool,
+    /// Where its host processes are accounted.
+    pub host_cgroup: HostCgroup,
 }
 
 impl Container {
@@ -137,7 +141,37 @@ impl Container {
     pub fn set_frozen(&self, frozen: bool) {
         self.frozen.store(frozen, Ordering::SeqCst);
         for (_, task) in self.pid_namespace.tasks() {
-            task.interrupt();
+            if self.owns(&task.container) {
+                task.interrupt();
+            }
+        }
+    }
+    fn owns(&self, other: &Arc<Self>) -> bool {
+        std::ptr::eq(self, &raw const **other)
+    }
+    /// Its living thread groups by id: of those that share its pid namespace only its own.
+    #[must_use]
+    pub fn groups(&self) -> Vec<(i32, Arc<ThreadGroup>)> {
+        let mut groups = self.pid_namespace.groups();
+        groups.retain(|(_, group)| {
+            group
+                .any_task()
+                .is_some_and(|task| self.owns(&task.container))
+        });
+        groups
+    }
+    /// A fresh, empty address space that is accounted where the container's are.
+    ///
+    /// # Errors
+    /// The platform's, and those of moving its process.
+    pub async fn spawn(&self, kernel: &Kernel) -> Result<Cloned> {
+        let fresh = kernel.platform.spawn().await?;
+        match self.host_cgroup.take_in(fresh.space.host_pid()) {
+            Ok(()) => Ok(fresh),
+            Err(errno) => {
+                fresh.thread.exit();
+                Err(errno)
+            }
         }
     }
     /// Whether it is paused.

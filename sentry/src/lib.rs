@@ -18,6 +18,7 @@ pub mod exec;
 pub mod fs;
 pub mod futex;
 pub mod host;
+pub mod host_cgroup;
 pub mod host_facts;
 pub mod ipc;
 pub mod kernel;

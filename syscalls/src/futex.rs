@@ -17,8 +17,14 @@ const FUTEX_WAKE: i32 = 1;
 const FUTEX_REQUEUE: i32 = 3;
 const FUTEX_CMP_REQUEUE: i32 = 4;
 const FUTEX_WAKE_OP: i32 = 5;
+const FUTEX_LOCK_PI: i32 = 6;
+const FUTEX_UNLOCK_PI: i32 = 7;
+const FUTEX_TRYLOCK_PI: i32 = 8;
 const FUTEX_WAIT_BITSET: i32 = 9;
 const FUTEX_WAKE_BITSET: i32 = 10;
+const FUTEX_WAIT_REQUEUE_PI: i32 = 11;
+const FUTEX_CMP_REQUEUE_PI: i32 = 12;
+const FUTEX_LOCK_PI2: i32 = 13;
 /// FUTEX2_SIZE_U32, the only size that Linux implements.
 const FUTEX2_SIZE_U32: u32 = 2;
 const FUTEX2_PRIVATE: u32 = 128;
@@ -54,6 +60,36 @@ fn absolute_deadline(at: Timespec, realtime: bool) -> Result<Option<Instant>> {
     Ok(time::after(at.saturating_sub(now)))
 }
 
+/// Whether `call`, of which only number and arguments are known, changes a guest's word atomically and so needs a full stop.
+pub(crate) const fn needs_full_stop(call: &sentry::SyscallArgs) -> bool {
+    const FUTEX: u64 = 202;
+    let command = call.args[1] as i32 & !(FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME);
+    call.nr == FUTEX
+        && matches!(
+            command,
+            FUTEX_LOCK_PI | FUTEX_LOCK_PI2 | FUTEX_TRYLOCK_PI | FUTEX_CMP_REQUEUE_PI
+        )
+}
+
+/// When the wait that `command` asks for ends.
+fn wait_deadline(
+    cx: &CurrentTask,
+    command: i32,
+    timeout: u64,
+    realtime: bool,
+) -> Result<Option<Instant>> {
+    let limit: Option<Timespec> = cx.memory().get_opt(UserIn::new(UserAddr(timeout)))?;
+    match limit {
+        None => Ok(None),
+        // FUTEX_WAIT is relative; with FUTEX_CLOCK_REALTIME Linux still takes it as relative.
+        Some(limit) if command == FUTEX_WAIT => {
+            Ok(time::after(limit.to_ns().ok_or(Errno::EINVAL)?))
+        }
+        // FUTEX_LOCK_PI has always been on CLOCK_REALTIME.
+        Some(limit) => absolute_deadline(limit, realtime || command == FUTEX_LOCK_PI),
+    }
+}
+
 /// `futex(2)`.
 pub async fn futex(
     cx: &CurrentTask,
@@ -67,8 +103,11 @@ pub async fn futex(
     let shared = op & FUTEX_PRIVATE_FLAG == 0;
     let realtime = op & FUTEX_CLOCK_REALTIME != 0;
     let command = op & !(FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME);
-    // FUTEX_LOCK_PI2, which also takes the flag, is absent.
-    if realtime && !matches!(command, FUTEX_WAIT | FUTEX_WAIT_BITSET) {
+    let takes_clock = matches!(
+        command,
+        FUTEX_WAIT | FUTEX_WAIT_BITSET | FUTEX_WAIT_REQUEUE_PI | FUTEX_LOCK_PI2
+    );
+    if realtime && !takes_clock {
         return Err(Errno::ENOSYS.into());
     }
     match command {
@@ -78,15 +117,7 @@ pub async fn futex(
             } else {
                 value3
             };
-            let limit: Option<Timespec> = cx.memory().get_opt(UserIn::new(UserAddr(timeout)))?;
-            let deadline = match limit {
-                None => None,
-                // FUTEX_WAIT is relative; with FUTEX_CLOCK_REALTIME Linux still takes it as relative.
-                Some(limit) if command == FUTEX_WAIT => {
-                    time::after(limit.to_ns().ok_or(Errno::EINVAL)?)
-                }
-                Some(limit) => absolute_deadline(limit, realtime)?,
-            };
+            let deadline = wait_deadline(cx, command, timeout, realtime)?;
             if bitset == 0 {
                 return Err(Errno::EINVAL.into());
             }
@@ -99,16 +130,42 @@ pub async fn futex(
             futex::wait_restartable(cx, request, deadline).await?;
             Ok(0)
         }
+        FUTEX_LOCK_PI | FUTEX_LOCK_PI2 => {
+            let deadline = wait_deadline(cx, command, timeout, realtime)?;
+            futex::lock(cx, addr, shared, deadline, false).await?;
+            Ok(0)
+        }
+        FUTEX_TRYLOCK_PI => {
+            futex::lock(cx, addr, shared, None, true).await?;
+            Ok(0)
+        }
+        FUTEX_UNLOCK_PI => {
+            futex::unlock(cx, addr, shared)?;
+            Ok(0)
+        }
+        FUTEX_WAIT_REQUEUE_PI => {
+            let deadline = wait_deadline(cx, command, timeout, realtime)?;
+            futex::wait_requeue_pi(cx, (addr, value), second, shared, deadline).await?;
+            Ok(0)
+        }
+        FUTEX_CMP_REQUEUE_PI => {
+            let moves = usize::try_from(timeout as i32).map_err(|_| Errno::EINVAL)?;
+            // More than one could not own the lock.
+            if value != 1 {
+                return Err(Errno::EINVAL.into());
+            }
+            futex::cmp_requeue_pi(cx, (addr, value3), second, shared, moves).await
+        }
         FUTEX_WAKE => {
             let key = key_of(&cx.memory_map(), addr, shared)?;
-            Ok(futex::wake(key, wake_count(value), MATCH_ANY))
+            Ok(futex::wake(key, wake_count(value), MATCH_ANY)?)
         }
         FUTEX_WAKE_BITSET => {
             if value3 == 0 {
                 return Err(Errno::EINVAL.into());
             }
             let key = key_of(&cx.memory_map(), addr, shared)?;
-            Ok(futex::wake(key, wake_count(value), value3))
+            Ok(futex::wake(key, wake_count(value), value3)?)
         }
         FUTEX_REQUEUE | FUTEX_CMP_REQUEUE => {
             let expected = (command == FUTEX_CMP_REQUEUE).then_some(value3);
@@ -230,7 +287,7 @@ pub async fn futex_wake(
     } else {
         wake_count(count as u32)
     };
-    Ok(futex::wake(key, count, mask))
+    Ok(futex::wake(key, count, mask)?)
 }
 
 /// `futex_wait(2)`.

@@ -88,6 +88,7 @@ impl Rig {
             }),
             extensions: Extensions::default(),
             frozen: std::sync::atomic::AtomicBool::new(false),
+            host_cgroup: None,
         });
         let runner = reactor.clone();
         Self {

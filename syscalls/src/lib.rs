@@ -31,6 +31,7 @@ pub mod numa;
 pub mod process;
 pub mod ptrace;
 pub mod refused;
+pub mod rseq;
 pub mod sched;
 pub mod signal;
 pub mod socket;

@@ -85,7 +85,11 @@ async fn run(cx: &CurrentTask) -> ExitStatus {
                 send::end_group(&cx.group, ExitStatus::Signal(Signal::KILL, false));
                 Next::End(ExitStatus::Signal(Signal::KILL, false))
             }
-            Ok(Stop::Syscall(call)) if cx.is_traced() => {
+            Ok(Stop::Syscall(call))
+                if cx.is_traced()
+                    || crate::futex::needs_full_stop(&call)
+                    || crate::rseq::needs_full_stop(cx, &call) =>
+            {
                 match stop_fully(cx, Errno::ENOSYS.as_return()).await {
                     Some(thread) => {
                         set_rax(&*thread, call.nr);
@@ -104,6 +108,7 @@ async fn run(cx: &CurrentTask) -> ExitStatus {
                 return_to_guest(cx, None, TrapInfo::default()).await
             }
             Ok(Stop::Fault(fault)) => {
+                crate::rseq::abort(cx);
                 let info = SigInfo::fault(fault.signal, fault_code(&fault), fault.addr);
                 send::force_thread_signal(cx.task(), info);
                 let trap = TrapInfo {
@@ -120,6 +125,7 @@ async fn run(cx: &CurrentTask) -> ExitStatus {
                 return_to_guest(cx, None, TrapInfo::default()).await
             }
             Ok(Stop::Started | Stop::Kicked) => {
+                crate::rseq::abort(cx);
                 return_to_guest(cx, None, TrapInfo::default()).await
             }
         };

@@ -394,8 +394,9 @@ syscall_table! {
     297 => signal::rt_tgsigqueueinfo(tgid: i32, tid: i32, signal: i32 as SIGNAL, info: UserIn<u8> as SIGINFO) Full;
 
     // --- futex ---
-    202 => futex::futex(addr: u64 as ADDRESS, op: i32 as FUTEX_OP, value: u32 as FUTEX_VALUE, timeout: u64 as FUTEX_TIMEOUT, addr2: u64 as FUTEX_ADDR2, value3: u32 as FUTEX_VALUE3) Partial("priority-inheritance commands answer ENOSYS; FUTEX_WAKE_OP is not atomic towards the guest's own instructions");
+    202 => futex::futex(addr: u64 as ADDRESS, op: i32 as FUTEX_OP, value: u32 as FUTEX_VALUE, timeout: u64 as FUTEX_TIMEOUT, addr2: u64 as FUTEX_ADDR2, value3: u32 as FUTEX_VALUE3) Partial("FUTEX_WAKE_OP is not atomic towards the guest's own instructions; owners of priority-inheritance futexes are not boosted");
     219 => futex::restart_syscall() Full;
+    334 => rseq::rseq(area: UserAddr, len: u32, flags: u32, signature: u32) Partial("ENOSYS where the CPUs of the sandbox are not the host's first ones") full;
     273 => futex::set_robust_list(head: u64 as ADDRESS, len: u64) Full;
     274 => futex::get_robust_list(tid: i32, head: UserOut<u64>, len: UserOut<u64>) Full;
     449 => futex::futex_waitv(waiters: UserIn<crate::futex::FutexWaitv> as WAITERS, count: u32, flags: u32, timeout: u64 as ADDRESS, clock: i32 as CLOCK) Full;

@@ -59,6 +59,13 @@ pub(crate) struct Conn {
     /// The last sign of life while something is under way.
     pub(super) alive: Instant,
     pub(super) last: Numbers,
+    /// When it was begun.
+    pub(super) begun: Instant,
+    /// Bytes that may be held back for more, and until when.
+    pub(super) held: usize,
+    pub(super) corked: Option<Instant>,
+    /// When smoltcp wants to run next.
+    pub(super) next: Option<Instant>,
     pub(super) hop: Hop,
     pub(super) segments: (u64, u64),
     pub(super) bytes: (u64, u64),
@@ -109,6 +116,10 @@ impl Conn {
             give_up: None,
             alive: now,
             last: Numbers::default(),
+            begun: now,
+            held: 0,
+            corked: None,
+            next: None,
             hop,
             segments: (0, 0),
             bytes: (0, 0),
@@ -224,6 +235,9 @@ impl Conn {
         match outcome {
             Ok(at) => {
                 self.wake = at.map(|at| at.max(now));
+                self.next = self.wake;
+                self.held = 0;
+                self.corked = None;
                 true
             }
             Err(_) => false,

@@ -67,6 +67,12 @@ pub struct Settings {
     pub user_timeout_ms: Option<u32>,
     /// IP_TTL.
     pub ttl: Option<u8>,
+    /// IP_MINTTL: segments with less are dropped; 0: none.
+    pub least_ttl: u8,
+    /// TCP_DEFER_ACCEPT in seconds: connections are accepted when data has come, or after that; 0: at once.
+    pub defer_accept_s: u32,
+    /// SO_BINDTODEVICE: number of the interface.
+    pub interface: Option<u32>,
     /// SO_RCVBUF, if it was set: bytes.
     pub receive_buffer: Option<usize>,
     /// SO_SNDBUF, if it was set: bytes.
@@ -182,10 +188,23 @@ impl Connection {
         self.stack.with(|inner| inner.tcp.room(self.id))
     }
 
-    /// Sends what there is room for.
-    pub fn send(&self, bytes: &[u8]) -> Result<usize, Errno> {
+    /// Sends what there is room for. With `more` to come, less than a segment is held back for a while (TCP_CORK, MSG_MORE).
+    pub fn send(&self, bytes: &[u8], more: bool) -> Result<usize, Errno> {
         self.stack
-            .with(|inner| inner.tcp.send(&mut inner.net, self.id, bytes))
+            .with(|inner| inner.tcp.send(&mut inner.net, self.id, bytes, more))
+    }
+
+    /// Sends what is held back.
+    pub fn flush(&self) {
+        self.stack
+            .with(|inner| inner.tcp.flush(&mut inner.net, self.id));
+    }
+
+    /// Whether nothing more will come in: reads end, or fail.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.ready()
+            .intersects(Ready::RDHUP | Ready::HUP | Ready::ERR)
     }
 
     /// Receives: 0 at the end of the stream, `EAGAIN` if nothing is there yet. `peek` leaves it there.

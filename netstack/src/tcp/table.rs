@@ -24,6 +24,8 @@ const CONNECT: Duration = Duration::from_secs(127);
 const HANDSHAKE: Duration = Duration::from_secs(63);
 /// How long an orphan waits for its peer's FIN (`tcp_fin_timeout`).
 const FIN: Duration = Duration::from_secs(60);
+/// How long less than a segment is held back for more (TCP_CORK).
+const CORK: Duration = Duration::from_millis(200);
 /// Most handshakes under way at one listener (`tcp_max_syn_backlog`); then the oldest goes.
 const EMBRYOS: usize = 1024;
 /// Sizes of one buffer, between which free memory decides.
@@ -178,7 +180,15 @@ impl Tcp {
                     self.remove(id);
                     return;
                 }
-                if !matches!(state, State::SynReceived) {
+                let defer = Duration::from_secs(u64::from(conn.settings.defer_accept_s));
+                let waits = state == State::Established
+                    && conn.socket().recv_queue() == 0
+                    && now < conn.begun + defer;
+                if state == State::SynReceived {
+                    // Goes on.
+                } else if waits {
+                    conn.give_up = Some(conn.begun + defer);
+                } else {
                     conn.owner = Owner::Queued(listener);
                     conn.give_up = None;
                     net.counters.tcp_passive_opens += 1;
@@ -249,7 +259,7 @@ impl Tcp {
         let Some(conn) = self.conns.get_mut(&id) else {
             return;
         };
-        let due = [conn.wake, conn.give_up, conn.silence_ends()]
+        let due = [conn.wake, conn.corked, conn.give_up, conn.silence_ends()]
             .into_iter()
             .flatten()
             .min();
@@ -284,7 +294,10 @@ impl Tcp {
             };
             let over = conn.give_up.is_some_and(|at| at <= net.now)
                 || conn.silence_ends().is_some_and(|at| at <= net.now);
-            if over {
+            // A connection whose acceptance was deferred long enough only changes hands.
+            let deferred = matches!(conn.owner, Owner::Embryo(_))
+                && conn.socket().state() == State::Established;
+            if over && !deferred {
                 self.fail(net, id, Errno::ETIMEDOUT);
             } else {
                 self.drive(net, id, None, false);
@@ -308,7 +321,13 @@ impl Tcp {
     }
 
     /// A segment whose checksum is right.
-    pub(crate) fn input(&mut self, net: &mut Net, link: usize, ip: &Ip<'_>) {
+    pub(crate) fn input(
+        &mut self,
+        net: &mut Net,
+        link: usize,
+        interface: Option<u32>,
+        ip: &Ip<'_>,
+    ) {
         net.counters.tcp_in_segments += 1;
         let Some(head) = ip.payload.first_chunk::<20>() else {
             net.counters.tcp_in_errors += 1;
@@ -328,7 +347,10 @@ impl Tcp {
                 .get(&id)
                 .is_none_or(|conn| conn.socket().state() == State::Closed);
             if !over {
-                self.drive(net, id, Some(ip.whole), reset);
+                let least = self.conns.get(&id).map_or(0, |c| c.settings.least_ttl);
+                if ip.ttl >= least {
+                    self.drive(net, id, Some(ip.whole), reset);
+                }
                 return;
             }
             self.keys.remove(&key);
@@ -346,8 +368,12 @@ impl Tcp {
         if syn
             && !ack
             && !reset
-            && let Some(listener) = self.listener(&key)
+            && let Some(listener) = self.listener(&key, interface)
         {
+            let least = self.listeners.get(&listener);
+            if least.is_some_and(|listen| ip.ttl < listen.settings.least_ttl) {
+                return;
+            }
             self.begin(net, link, listener, key, ip.whole);
             return;
         }
@@ -357,8 +383,11 @@ impl Tcp {
     }
 
     /// The listener that a SYN is for: the most definite one; of several equal ones (SO_REUSEPORT) one by the connection's ends.
-    fn listener(&self, key: &Key) -> Option<u64> {
+    fn listener(&self, key: &Key, interface: Option<u32>) -> Option<u64> {
         let rate = |listen: &Listen| -> Option<u8> {
+            if listen.settings.interface.is_some() && listen.settings.interface != interface {
+                return None;
+            }
             match (listen.place.at.ip(), key.local.ip()) {
                 (at, to) if at == to => Some(3),
                 (IpAddr::V4(at), IpAddr::V4(_)) if at.is_unspecified() => Some(2),
@@ -610,7 +639,13 @@ impl Tcp {
         }
     }
 
-    pub(super) fn send(&mut self, net: &mut Net, id: u64, bytes: &[u8]) -> Result<usize, Errno> {
+    pub(super) fn send(
+        &mut self,
+        net: &mut Net,
+        id: u64,
+        bytes: &[u8],
+        more: bool,
+    ) -> Result<usize, Errno> {
         self.room(id)?;
         let now = net.now;
         let conn = self.conns.get_mut(&id).ok_or(Errno::EPIPE)?;
@@ -622,8 +657,26 @@ impl Tcp {
             .send_slice(bytes)
             .map_err(|_| Errno::EPIPE)?;
         conn.told.2 = conn.socket().send_queue();
-        self.drive(net, id, None, false);
+        conn.held += sent;
+        let segment = net.links.get(conn.hop.link).map_or(0, |link| link.mtu);
+        if more && conn.held < segment {
+            conn.corked.get_or_insert(now + CORK);
+            if let Some(wake) = conn.wake.take() {
+                self.timers.remove(&(wake, id));
+            }
+            conn.wake = conn.next;
+            self.arm(net, id);
+        } else {
+            self.drive(net, id, None, false);
+        }
         Ok(sent)
+    }
+
+    /// Sends what is held back.
+    pub(super) fn flush(&mut self, net: &mut Net, id: u64) {
+        if self.conns.get(&id).is_some_and(|conn| conn.held > 0) {
+            self.drive(net, id, None, false);
+        }
     }
 
     pub(super) fn receive(

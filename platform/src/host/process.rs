@@ -172,6 +172,12 @@ pub fn allowed_cpus() -> &'static [usize] {
     CPUS.get_or_init(read_allowed_cpus)
 }
 
+/// Whether the n-th of [`allowed_cpus`] is CPU n: then the host's numbers are the guests'.
+pub fn cpus_count_from_zero() -> bool {
+    let cpus = allowed_cpus();
+    !cpus.is_empty() && cpus.iter().enumerate().all(|(n, &cpu)| n == cpu)
+}
+
 fn read_allowed_cpus() -> Vec<usize> {
     let mut set = [0_u64; 16];
     // SAFETY: a valid buffer of that length.

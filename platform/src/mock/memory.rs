@@ -216,10 +216,19 @@ impl Memory {
                 }
                 Ok(0)
             }
+            HostCall::SetBits { at, bit } => {
+                let page = pages.get_mut(&(*at / PAGE_SIZE)).ok_or(Errno::EFAULT)?;
+                let offset = (*at % PAGE_SIZE) as usize;
+                let mut word = [0; 4];
+                page.read(offset, &mut word)?;
+                page.write(offset, &(u32::from_ne_bytes(word) | bit).to_ne_bytes())?;
+                Ok(0)
+            }
             HostCall::Residency { .. }
             | HostCall::Pin { .. }
             | HostCall::Unpin { .. }
             | HostCall::Barrier { .. }
+            | HostCall::Sequences { .. }
             | HostCall::Usage { .. }
             | HostCall::ThreadClock { .. }
             | HostCall::SetFsBase(_)

@@ -231,6 +231,48 @@ pub(crate) fn translate(call: &HostCall) -> Result<(RawCall, Success), Errno> {
             ],
             Success::Any,
         ),
+        HostCall::SetBits { at, bit } => {
+            check_place(*at, 4)?;
+            if !at.is_multiple_of(4) || !bit.is_power_of_two() {
+                return Err(Errno::EINVAL);
+            }
+            // FUTEX_OP_OR with FUTEX_OP_OPARG_SHIFT: the operand is the bit's number. Nobody waits for a guest's word at the host, so nobody is woken.
+            const OR_WITH_BIT: u32 = 2 | 8;
+            let encoded = OR_WITH_BIT << 28 | bit.trailing_zeros() << 12;
+            let op = (libc::FUTEX_WAKE_OP | libc::FUTEX_PRIVATE_FLAG) as u64;
+            (
+                [
+                    libc::SYS_futex as u64,
+                    *at,
+                    op,
+                    1,
+                    1,
+                    *at,
+                    u64::from(encoded),
+                ],
+                Success::Zero,
+            )
+        }
+        HostCall::Sequences {
+            area,
+            len,
+            flags,
+            signature,
+        } => {
+            check_place(*area, *len as usize)?;
+            (
+                [
+                    libc::SYS_rseq as u64,
+                    *area,
+                    u64::from(*len),
+                    u64::from(*flags),
+                    u64::from(*signature),
+                    0,
+                    0,
+                ],
+                Success::Zero,
+            )
+        }
         HostCall::SetFsBase(base) => (
             [libc::SYS_arch_prctl as u64, ARCH_SET_FS, *base, 0, 0, 0, 0],
             Success::Zero,

@@ -32,6 +32,8 @@ const INJECTED: &[libc::c_long] = &[
     libc::SYS_mlock,
     libc::SYS_munlock,
     libc::SYS_membarrier,
+    libc::SYS_futex,
+    libc::SYS_rseq,
     libc::SYS_getrusage,
     libc::SYS_clock_gettime,
     libc::SYS_prctl,

@@ -101,6 +101,9 @@ impl AddressSpace for SpaceHandle {
         })
     }
 
+    fn has_sequences(&self) -> bool {
+        crate::host::process::cpus_count_from_zero()
+    }
     fn vdso(&self) -> Vdso {
         self.0.vdso
     }

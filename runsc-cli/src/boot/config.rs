@@ -108,6 +108,9 @@ pub struct ContainerConfig {
     pub overlay_size: Option<u64>,
     /// Guest-side namespaces that the container gets for itself; those not listed are the sandbox's.
     pub namespaces: NamespaceConfig,
+    /// Those that it shares with other containers of the sandbox.
+    #[serde(default)]
+    pub shared: SharedNamespaces,
     /// UTS node name; `None` keeps the sandbox's.
     pub hostname: Option<String>,
     /// NIS domain name.
@@ -300,6 +303,19 @@ pub struct NamespaceConfig {
     pub cgroup: bool,
     /// Own user namespace.
     pub user: bool,
+}
+
+/// Namespaces of other containers of the sandbox, by container id, that a container joins.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+pub struct SharedNamespaces {
+    /// Whose network.
+    pub network: Option<String>,
+    /// Whose System V IPC and message queues.
+    pub ipc: Option<String>,
+    /// Whose host name.
+    pub uts: Option<String>,
+    /// Whose pids.
+    pub pid: Option<String>,
 }
 
 /// A device node in the container.

@@ -167,6 +167,8 @@ pub struct ContainerFds {
     pub gofer_channels: Vec<OwnedFd>,
     /// Where the gofer announces changes made from the host's side.
     pub gofer_events: Option<OwnedFd>,
+    /// `cgroup.procs` files of the container's cgroup, if it is another than the template's.
+    pub cgroup: Vec<OwnedFd>,
 }
 
 /// What the command has to do on the host for a container that was made.
@@ -340,6 +342,8 @@ pub enum FdRole {
     GoferChannel,
     /// The gofer's events.
     GoferEvents,
+    /// A `cgroup.procs` file of the host's that the container's processes are to be put into.
+    Cgroup,
 }
 
 /// What the sentry answers. Requests of one connection are answered in order, but for `Wait`, whose answer is [`Response::Exit`] and may come

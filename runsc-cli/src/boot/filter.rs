@@ -37,6 +37,8 @@ pub enum Check {
     Masked(u8, u64, u64),
     /// Argument `.0` (32 bits of it) is one of these.
     OneOf(u8, &'static [u64]),
+    /// Each argument `.0` (32 bits of it) has the value `.1`.
+    Equal(&'static [(u8, u64)]),
 }
 
 impl Rule {
@@ -77,6 +79,14 @@ impl Rule {
                 Op::MaskedEq(*mask),
                 *value,
             )?]),
+            Check::Equal(pairs) => {
+                let conditions = pairs.iter().map(|(argument, value)| {
+                    SeccompCondition::new(*argument, Len::Dword, Op::Eq, *value)
+                });
+                Ok(vec![SeccompRule::new(
+                    conditions.collect::<Result<_, _>>()?,
+                )?])
+            }
             Check::OneOf(argument, values) => values
                 .iter()
                 .map(|value| one(*argument, Len::Dword, Op::Eq, *value))

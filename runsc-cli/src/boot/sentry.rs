@@ -1,23 +1,25 @@
 //! The sentry process from its first instruction to the control server.
 //!
-//! Order: read the configuration; empty root, no capabilities, no_new_privs; [`kernel::prepare`] makes the template; tell the command, which moves
+//! Order: read the configuration; empty root, no capabilities, no_new_privs; the ledger; [`kernel::prepare`] makes the template; tell the command, which moves
 //! processes to their cgroups and says go; seccomp filter, not dumpable; [`kernel::start`]; serve. Everything before `go` is single-threaded.
 //! The process is the first of its pid namespace: when it ends, the host kills every guest.
 
-use std::os::fd::RawFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 
 use anyhow::{Context, Result, bail};
+use nix::fcntl::{OFlag, open};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::prctl::{set_dumpable, set_name, set_no_new_privs};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{Backlog, listen};
+use nix::sys::stat::Mode;
 use nix::unistd::{chdir, pivot_root};
 use serde::{Deserialize, Serialize};
 
 use super::config::SandboxConfig;
 use super::server::Server;
-use super::{filter, kernel, panics, wire};
+use super::{filter, kernel, ledger, panics, wire};
 use crate::cgroup::gauges::Gauges;
 use crate::host;
 use crate::launch::seal;
@@ -100,11 +102,14 @@ fn run(boot: &Boot, launch: &UnixStream) -> Result<Server> {
         memory_stat: memory_stat?.map(Into::into),
         cpu_used: cpu_used?.map(Into::into),
     })?;
-    empty_root()?;
+    let procfs = empty_root()?;
     host::drop_all_capabilities().context("cannot drop capabilities")?;
     set_no_new_privs().context("cannot set no_new_privs")?;
 
-    let prepared = kernel::prepare(&boot.config, observed)?;
+    // Where the host lets nobody mount a procfs here, resident sizes are not known.
+    let ledger = procfs.map(ledger::start).transpose()?;
+    let mut prepared = kernel::prepare(&boot.config, observed)?;
+    prepared.ledger = ledger;
     wire::send(
         launch,
         &Report::Prepared {
@@ -136,13 +141,24 @@ fn run(boot: &Boot, launch: &UnixStream) -> Result<Server> {
     Ok(server)
 }
 
-/// Replaces everything that is mounted by an empty read-only tmpfs.
-fn empty_root() -> Result<()> {
+/// A procfs of this pid namespace with nothing but the processes, mounted nowhere; `None` if the host does not let us have one.
+fn procfs_of_guests(place: &str) -> Option<OwnedFd> {
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC | MsFlags::MS_RDONLY;
+    mount(Some("proc"), place, Some("proc"), flags, Some("subset=pid")).ok()?;
+    let how = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let root = open(place, how, Mode::empty());
+    umount2(place, MntFlags::MNT_DETACH).ok()?;
+    root.ok()
+}
+
+/// Replaces everything that is mounted by an empty read-only tmpfs. Returns what is left: see [`procfs_of_guests`].
+fn empty_root() -> Result<Option<OwnedFd>> {
     const PLACE: &str = "/proc";
     let none: Option<&str> = None;
     let restricted = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
         .context("cannot make mounts private")?;
+    let procfs = procfs_of_guests(PLACE);
     mount(
         Some("sentry"),
         PLACE,
@@ -163,5 +179,6 @@ fn empty_root() -> Result<()> {
         MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY | restricted,
         none,
     )
-    .context("cannot make the empty root read-only")
+    .context("cannot make the empty root read-only")?;
+    Ok(procfs)
 }

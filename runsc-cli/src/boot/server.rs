@@ -538,6 +538,7 @@ fn sort_fds(roles: &[FdRole], fds: Vec<OwnedFd>) -> Result<ContainerFds, Control
         stdio: Vec::new(),
         gofer_channels: Vec::new(),
         gofer_events: None,
+        cgroup: Vec::new(),
     };
     for (role, fd) in roles.iter().zip(fds) {
         match role {
@@ -553,6 +554,7 @@ fn sort_fds(roles: &[FdRole], fds: Vec<OwnedFd>) -> Result<ContainerFds, Control
             }),
             FdRole::GoferChannel => sorted.gofer_channels.push(fd),
             FdRole::GoferEvents => sorted.gofer_events = Some(fd),
+            FdRole::Cgroup => sorted.cgroup.push(fd),
         }
     }
     Ok(sorted)

@@ -15,6 +15,7 @@ mod v2_statistics;
 
 use std::fs;
 use std::io::ErrorKind;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -165,6 +166,22 @@ impl Cgroup {
             Self::V1(cgroup) => cgroup.add(pid, place),
             Self::V2(cgroup) => cgroup.add(pid, place),
         }
+    }
+
+    /// Opened `cgroup.procs` files of a place: whoever holds them can move processes there.
+    pub fn gates(&self, place: Place) -> Result<Vec<OwnedFd>> {
+        let directories = match self {
+            Self::V1(cgroup) => cgroup.unique(),
+            Self::V2(cgroup) => vec![cgroup.directory().to_owned()],
+        };
+        let gates = directories.into_iter().map(|directory| {
+            let path = directory.join(place.directory()).join("cgroup.procs");
+            let file = fs::OpenOptions::new().write(true).open(&path);
+            Ok(file
+                .with_context(|| format!("cannot open {}", path.display()))?
+                .into())
+        });
+        gates.collect()
     }
 
     /// Changes limits.

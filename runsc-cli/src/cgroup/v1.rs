@@ -208,7 +208,7 @@ impl CgroupV1 {
     }
 
     /// Every directory once.
-    fn unique(&self) -> Vec<PathBuf> {
+    pub(super) fn unique(&self) -> Vec<PathBuf> {
         let mut list: Vec<PathBuf> = self.directories.values().cloned().collect();
         list.sort();
         list.dedup();

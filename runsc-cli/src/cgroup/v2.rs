@@ -161,6 +161,10 @@ impl CgroupV2 {
         &self.path
     }
 
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     pub(super) fn add(&self, pid: i32, place: Place) -> Result<()> {
         let file = self.directory.join(place.directory()).join("cgroup.procs");
         fs::write(&file, pid.to_string())

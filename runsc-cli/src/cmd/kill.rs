@@ -35,7 +35,10 @@ pub fn run(settings: &Settings, args: &KillArgs) -> Result<()> {
     let container = Container::open(&settings.root, &args.id)?;
     match container.state.status() {
         // Nothing is left to be killed, and callers clean up this way.
-        Status::Stopped if args.all => return Ok(()),
+        Status::Stopped if args.all => {
+            kill_rest(settings, &container, signal);
+            return Ok(());
+        }
         Status::Stopped | Status::Creating => bail!("container not running"),
         Status::Created | Status::Running | Status::Paused => {}
     }
@@ -56,6 +59,21 @@ pub fn run(settings: &Settings, args: &KillArgs) -> Result<()> {
         signal,
         scope,
     )
+}
+
+/// Where the pid namespace is another container's, processes outlive the container's first one: callers end them this way.
+fn kill_rest(settings: &Settings, container: &Container, signal: u32) {
+    if container.state.sandbox == container.state.id {
+        return;
+    }
+    let target = Target {
+        container: container.state.id.clone(),
+        exec: None,
+    };
+    if let Ok(client) = super::connect(&settings.root, &container.state) {
+        // A sandbox that has ended has no processes.
+        let _ = client.signal(target, signal, SignalScope::All);
+    }
 }
 
 /// Reads `9`, `KILL`, `SIGKILL`, `sigkill`, `RTMIN+1`, `SIGRTMAX-2`.

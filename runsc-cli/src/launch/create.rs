@@ -13,6 +13,7 @@ use oci_spec::runtime::{LinuxNamespaceType, Spec};
 
 use super::console::{self, Console};
 use super::hooks::{self, Point};
+use super::pod::{self, Membership};
 use super::process::ProcessId;
 use super::rollback::Rollback;
 use super::settings::Settings;
@@ -80,6 +81,7 @@ pub fn load_bundle(bundle: &Path) -> Result<(PathBuf, Spec)> {
 pub fn create(settings: &Settings, order: Order<'_>) -> Result<Created> {
     let settings = &settings.for_container(&order.spec)?;
     state::id::validate(order.id)?;
+    let member = pod::membership(&settings.root, &order.spec, order.id)?;
     let rootfs = validate::validate(&order.spec, &order.bundle)?;
     let private = network(&order.spec) != proxy::Network::Host;
     let mode = settings.network.unwrap_or(NetworkMode::Sandbox);
@@ -104,6 +106,11 @@ pub fn create(settings: &Settings, order: Order<'_>) -> Result<Created> {
 
     let mut undo = Rollback::default();
     let mut state = State::new(order.id, order.spec.version(), &order.bundle, &rootfs);
+    if let Some(member) = &member {
+        state.sandbox.clone_from(&member.sandbox);
+        translated.config.shared = member.shared.clone();
+        state.network.shared = member.shared.network.is_some();
+    }
     state.annotations = order
         .spec
         .annotations()
@@ -141,6 +148,7 @@ pub fn create(settings: &Settings, order: Order<'_>) -> Result<Created> {
         &order,
         &mut container,
         translated,
+        member.as_ref(),
         cgroup.as_ref(),
         &preserved,
         &console,
@@ -167,6 +175,7 @@ fn build(
     order: &Order<'_>,
     container: &mut Container,
     translated: Translated,
+    member: Option<&Membership>,
     cgroup: Option<&Cgroup>,
     preserved: &[(u32, OwnedFd)],
     console: &Console,
@@ -183,7 +192,13 @@ fn build(
         container: order.id.to_owned(),
         exec: None,
     };
-    let (for_proxy, for_sentry) = UnixStream::pair()?;
+    let (for_proxy, for_sentry) = match member {
+        None => {
+            let (proxy, sentry) = UnixStream::pair()?;
+            (proxy, Some(sentry))
+        }
+        Some(member) => (member.connect(&settings.root)?.into_stream(), None),
+    };
     let proxy = proxy::start(proxy::Launch {
         program: program.as_fd(),
         connection: for_proxy.into(),
@@ -229,27 +244,46 @@ fn build(
     container.state.gofer = Some(served.id);
     run_hooks(Point::CreateContainer)?;
 
-    let mappings = Mappings::for_sentry(&(&settings.root, order.id), &taken_ids(settings));
-    container.state.host_id = mappings.uids.first().map(|(_, outside, _)| *outside);
     let oom_score = config.process.oom_score_adj;
-    let launch = sandbox::Launch {
-        program: program.as_fd(),
-        dir: &container.dir,
-        config: sandbox_config(settings, order.id, &config.limits),
-        mappings: &mappings,
-        proxy: for_sentry.into(),
-        cgroup,
-        stderr: log,
-        guest_oom_score: oom_score,
+    let (sentry, client) = match (member, for_sentry) {
+        (Some(member), _) => (member.sentry, member.connect(&settings.root)?),
+        (None, Some(connection)) => {
+            let mappings = Mappings::for_sentry(&(&settings.root, order.id), &taken_ids(settings));
+            container.state.host_id = mappings.uids.first().map(|(_, outside, _)| *outside);
+            let launch = sandbox::Launch {
+                program: program.as_fd(),
+                dir: &container.dir,
+                config: sandbox_config(settings, order.id, &config.limits),
+                mappings: &mappings,
+                proxy: connection.into(),
+                cgroup,
+                stderr: log,
+                guest_oom_score: oom_score,
+            };
+            let (sentry, client) = sandbox::start(launch, &mut |id| {
+                kill_on_failure(undo, id);
+                Ok(())
+            })?;
+            container.state.sentry = Some(sentry);
+            (sentry, client)
+        }
+        (None, None) => bail!("a sandbox needs its first proxy"),
     };
-    let (sentry, client) = sandbox::start(launch, &mut |id| {
-        kill_on_failure(undo, id);
-        Ok(())
-    })?;
-    container.state.sentry = Some(sentry);
+    // Host processes are cloned from the template, which is in the first container's cgroup.
+    let own_cgroup = match (member, cgroup) {
+        (Some(_), Some(cgroup)) => cgroup.gates(Place::Guest)?,
+        _ => Vec::new(),
+    };
 
     let stdio = console.stdio()?;
-    let made = create_in_kernel(&client, config, &stdio, preserved, &served)?;
+    let made = create_in_kernel(
+        &client,
+        config,
+        &stdio,
+        preserved,
+        &served,
+        &own_cgroup,
+    )?;
     sandbox::place_guests(sentry, &made, cgroup, oom_score)?;
     let proxy = proxy.release()?;
     client.call(&Request::Commit, &[])?;
@@ -266,6 +300,7 @@ fn create_in_kernel(
     stdio: &[(u32, OwnedFd)],
     preserved: &[(u32, OwnedFd)],
     served: &gofer::Gofer,
+    own_cgroup: &[OwnedFd],
 ) -> Result<Vec<u32>> {
     let mut roles = Vec::new();
     let mut fds: Vec<BorrowedFd<'_>> = Vec::new();
@@ -279,6 +314,10 @@ fn create_in_kernel(
     }
     roles.push(FdRole::GoferEvents);
     fds.push(served.events.as_fd());
+    for file in own_cgroup {
+        roles.push(FdRole::Cgroup);
+        fds.push(file.as_fd());
+    }
     match client.call(
         &Request::Create {
             config: Box::new(config),

@@ -8,6 +8,7 @@ pub mod foreground;
 pub mod gofer;
 pub mod hooks;
 pub mod mountpoints;
+pub mod pod;
 pub mod process;
 pub mod proxy;
 pub mod rollback;

@@ -34,6 +34,9 @@ pub struct NetworkState {
     pub path: Option<PathBuf>,
     /// The host's port range before it was moved; set while the namespace is taken over.
     pub ports: Option<String>,
+    /// It is another container's of the sandbox, who has taken it over.
+    #[serde(default)]
+    pub shared: bool,
     /// What `do` made for it.
     pub link: Option<veth::Link>,
 }
@@ -61,7 +64,7 @@ pub fn check(mode: NetworkMode, private: bool) -> Result<()> {
 
 /// Takes over the container's network namespace. `None`: there is nothing but loopback in it.
 pub fn take_over(state: &mut State) -> Result<Option<Network>> {
-    if state.network.mode != NetworkMode::Sandbox {
+    if state.network.mode != NetworkMode::Sandbox || state.network.shared {
         return Ok(None);
     }
     let proxy = state.init.ok_or_else(|| anyhow!("container not running"))?;

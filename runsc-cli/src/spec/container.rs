@@ -74,6 +74,7 @@ pub fn translate(
             host_sockets: false,
             host_fifos: false,
             namespaces: namespaces(linux),
+            shared: crate::boot::config::SharedNamespaces::default(),
             // Without one it is the host's: a fresh UTS namespace begins as a copy.
             hostname: spec
                 .hostname()

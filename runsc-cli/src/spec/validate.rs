@@ -8,6 +8,7 @@ use oci_spec::runtime::{Linux, LinuxNamespaceType, LinuxResources, Spec};
 
 use super::process;
 use crate::cgroup::{self, Hierarchy};
+use crate::launch::pod;
 use crate::report;
 
 /// `__NEW_UTS_LEN`: longest host name.
@@ -41,7 +42,7 @@ pub fn validate(spec: &Spec, bundle: &Path) -> Result<PathBuf> {
             crate::launch::errno_text(&error)
         )
     })?;
-    let namespaces = namespaces(spec.linux().as_ref())?;
+    let namespaces = namespaces(spec)?;
     if spec
         .hostname()
         .as_ref()
@@ -90,7 +91,9 @@ fn version(version: &str) -> Result<()> {
     }
 }
 
-fn namespaces(linux: Option<&Linux>) -> Result<HashSet<LinuxNamespaceType>> {
+fn namespaces(spec: &Spec) -> Result<HashSet<LinuxNamespaceType>> {
+    let linux = spec.linux().as_ref();
+    let in_pod = pod::is_named(spec);
     let mut seen = HashSet::new();
     for namespace in linux
         .and_then(|linux| linux.namespaces().as_ref())
@@ -109,6 +112,7 @@ fn namespaces(linux: Option<&Linux>) -> Result<HashSet<LinuxNamespaceType>> {
             );
         }
         if !path.is_empty()
+            && !in_pod
             && matches!(
                 namespace.typ(),
                 LinuxNamespaceType::Pid | LinuxNamespaceType::Ipc | LinuxNamespaceType::Uts

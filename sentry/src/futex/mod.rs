@@ -5,17 +5,22 @@
 //!   lost. A waiter that was woken counts as woken even if a signal or its deadline came at the same time.
 //! - [`wait`]: waiting, with restarts. [`robust`]: what a dying thread leaves to others.
 //!
-//! Lock order: buckets, by ascending index; guest memory may be read under one. Wait queues are notified with no bucket held.
+//! - [`pi`]: locks with an owner (FUTEX_LOCK_PI). [`requeue_pi`]: waits that move to such a lock.
 //!
-//! Priority-inheritance futexes are absent: they need an atomic operation on the guest's word, which the platform does not offer.
+//! Lock order: the table of owned locks → buckets, by ascending index; guest memory may be read under either. Wait queues are notified with nothing
+//! held.
 
 mod key;
+mod pi;
+mod requeue_pi;
 mod robust;
 mod table;
 mod wait;
 mod wake_op;
 
 pub use key::{FutexKey, key_of};
+pub use pi::{exit_owned, lock, unlock};
+pub use requeue_pi::{cmp_requeue_pi, wait_requeue_pi};
 pub use robust::{exit_robust_list, wake_address};
 pub use table::{MATCH_ANY, requeue, wake};
 pub use wait::{WaitRequest, wait, wait_restartable, wait_vector};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use abi::{UserAddr, UserIn, UserOut};
 
 use super::key::key_of;
+use super::pi::{FUTEX_OWNER_DIED, FUTEX_TID_MASK, FUTEX_WAITERS};
 use super::table::{MATCH_ANY, wake, wake_after};
 use crate::error::{Errno, Result};
 use crate::mm::{MemoryMap, UserMemory};
@@ -12,13 +13,11 @@ use crate::task::Task;
 
 /// Most entries of a robust list that are looked at.
 const ROBUST_LIST_LIMIT: usize = 2048;
-const FUTEX_OWNER_DIED: u32 = 0x4000_0000;
-const FUTEX_WAITERS: u32 = 0x8000_0000;
-const FUTEX_TID_MASK: u32 = 0x3fff_ffff;
-
 /// Wakes up to `count` of those who wait for the word at `addr` without FUTEX_PRIVATE_FLAG; as on Linux, a dying thread wakes no others.
 pub fn wake_address(map: &Arc<MemoryMap>, addr: u64, count: usize) -> usize {
-    key_of(map, addr, true).map_or(0, |key| wake(key, count, MATCH_ANY))
+    key_of(map, addr, true)
+        .and_then(|key| wake(key, count, MATCH_ANY))
+        .unwrap_or(0)
 }
 
 /// Marks the locks on the task's robust list as ownerless and wakes a waiter of each. For a task that exits or execs, while its memory is still there.

@@ -9,6 +9,8 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::FutexKey;
 use crate::error::{Errno, Result};
+use crate::mm::UserMemory;
+use crate::task::Task;
 use crate::wait::{Events, WaitQueue};
 
 /// A bitset that every wake meets (FUTEX_BITSET_MATCH_ANY).
@@ -37,9 +39,30 @@ impl Table {
     }
 }
 
+/// What a queued wait is for; changed only with the priority-inheritance table locked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// An ordinary wake.
+    Plain,
+    /// Ownership of the word (FUTEX_LOCK_PI).
+    Lock,
+    /// To be moved to the lock of this key (FUTEX_WAIT_REQUEUE_PI).
+    Moves(FutexKey),
+}
+
+/// Who would own a lock, and where its word is in its memory.
+pub(super) struct Candidate {
+    pub(super) task: Arc<Task>,
+    pub(super) memory: UserMemory,
+    pub(super) addr: u64,
+}
+
 /// One queued wait.
 pub(super) struct Waiter {
     bitset: u32,
+    kind: Mutex<Kind>,
+    /// Set unless the wait is plain.
+    candidate: Option<Candidate>,
     /// Changed only under the locks of both buckets; read without them it is a hint.
     key: Mutex<FutexKey>,
     /// Set under the bucket's lock together with the removal from it.
@@ -47,10 +70,28 @@ pub(super) struct Waiter {
     queue: WaitQueue,
 }
 
+impl Waiter {
+    pub(super) fn is_woken(&self) -> bool {
+        self.woken.load(Ordering::Acquire)
+    }
+    pub(super) fn kind(&self) -> Kind {
+        *self.kind.lock()
+    }
+    pub(super) fn key(&self) -> FutexKey {
+        *self.key.lock()
+    }
+    pub(super) const fn candidate(&self) -> Option<&Candidate> {
+        self.candidate.as_ref()
+    }
+}
+
 /// A waiter in the table; dropping it takes it out.
 pub(super) struct Queued(Arc<Waiter>);
 
 impl Queued {
+    pub(super) const fn waiter(&self) -> &Arc<Waiter> {
+        &self.0
+    }
     pub(super) fn is_woken(&self) -> bool {
         self.0.woken.load(Ordering::Acquire)
     }
@@ -96,12 +137,26 @@ pub(super) fn enqueue(
     queue: &WaitQueue,
     matches: impl FnOnce() -> Result<bool>,
 ) -> Result<Queued> {
+    enqueue_as(key, bitset, queue, Kind::Plain, None, matches)
+}
+
+/// As [`enqueue`], for a wait of any kind.
+pub(super) fn enqueue_as(
+    key: FutexKey,
+    bitset: u32,
+    queue: &WaitQueue,
+    kind: Kind,
+    candidate: Option<Candidate>,
+    matches: impl FnOnce() -> Result<bool>,
+) -> Result<Queued> {
     let mut bucket = TABLE.buckets[TABLE.index(&key)].lock();
     if !matches()? {
         return Err(Errno::EAGAIN);
     }
     let waiter = Arc::new(Waiter {
         bitset,
+        kind: Mutex::new(kind),
+        candidate,
         key: Mutex::new(key),
         woken: AtomicBool::new(false),
         queue: queue.clone(),
@@ -110,14 +165,63 @@ pub(super) fn enqueue(
     Ok(Queued(waiter))
 }
 
-/// Takes up to `count` waiters whose bitset meets `bitset` out of a bucket and marks them woken. The caller notifies them after unlocking.
-fn take(bucket: &mut Bucket, key: &FutexKey, count: usize, bitset: u32) -> Vec<Arc<Waiter>> {
+/// The waiters of `key`, the longest waiting first.
+pub(super) fn waiters_of(key: FutexKey) -> Vec<Arc<Waiter>> {
+    let bucket = TABLE.buckets[TABLE.index(&key)].lock();
+    bucket
+        .get(&key)
+        .map_or_else(Vec::new, |list| list.iter().cloned().collect())
+}
+
+/// Takes a waiter that is not plain out and marks it woken: its lock is its own. The caller notifies it, with nothing locked.
+pub(super) fn grant(waiter: &Arc<Waiter>) {
+    let key = waiter.key();
+    let mut bucket = TABLE.buckets[TABLE.index(&key)].lock();
+    remove_from(&mut bucket, &key, waiter);
+    waiter.woken.store(true, Ordering::Release);
+}
+
+/// Moves a [`Kind::Moves`] waiter to the lock at `to`.
+pub(super) fn move_to_lock(waiter: &Arc<Waiter>, to: FutexKey) {
+    let from = waiter.key();
+    let mut pair = Pair::lock(TABLE.index(&from), TABLE.index(&to));
+    remove_from(pair.first(), &from, waiter);
+    *waiter.key.lock() = to;
+    *waiter.kind.lock() = Kind::Lock;
+    pair.second()
+        .entry(to)
+        .or_default()
+        .push_back(waiter.clone());
+}
+
+fn remove_from(bucket: &mut Bucket, key: &FutexKey, waiter: &Arc<Waiter>) {
+    if let Some(list) = bucket.get_mut(key) {
+        list.retain(|other| !Arc::ptr_eq(other, waiter));
+        if list.is_empty() {
+            bucket.remove(key);
+        }
+    }
+}
+
+/// Takes up to `count` waiters whose bitset meets `bitset` out of a bucket and marks them woken. The caller notifies them after unlocking. One that
+/// waits for ownership ends it: `EINVAL`, once those before it have been woken (`futex_wake`).
+fn take(
+    bucket: &mut Bucket,
+    key: &FutexKey,
+    count: usize,
+    bitset: u32,
+) -> (Vec<Arc<Waiter>>, Result<()>) {
     let mut woken = Vec::new();
     let Some(list) = bucket.get_mut(key) else {
-        return woken;
+        return (woken, Ok(()));
     };
     let mut at = 0;
+    let mut result = Ok(());
     while woken.len() < count && at < list.len() {
+        if list[at].kind() != Kind::Plain {
+            result = Err(Errno::EINVAL);
+            break;
+        }
         if list[at].bitset & bitset == 0 {
             at += 1;
             continue;
@@ -130,30 +234,30 @@ fn take(bucket: &mut Bucket, key: &FutexKey, count: usize, bitset: u32) -> Vec<A
     if list.is_empty() {
         bucket.remove(key);
     }
-    woken
+    (woken, result)
 }
 
-fn notify(waiters: &[Arc<Waiter>]) {
+pub(super) fn notify(waiters: &[Arc<Waiter>]) {
     for waiter in waiters {
         waiter.queue.notify(Events::IN);
     }
 }
 
-/// Wakes up to `count` waiters, the longest waiting first, whose bitset meets `bitset`; returns how many.
-pub fn wake(key: FutexKey, count: usize, bitset: u32) -> usize {
-    let woken = take(
+/// Wakes up to `count` waiters, the longest waiting first, whose bitset meets `bitset`; returns how many. `EINVAL` if one waits for ownership.
+pub fn wake(key: FutexKey, count: usize, bitset: u32) -> Result<usize> {
+    let (woken, result) = take(
         &mut TABLE.buckets[TABLE.index(&key)].lock(),
         &key,
         count,
         bitset,
     );
     notify(&woken);
-    woken.len()
+    result.map(|()| woken.len())
 }
 
 /// Changes memory by `change` with `key`'s bucket locked, then wakes one waiter.
 pub(super) fn wake_after(key: FutexKey, change: impl FnOnce() -> Result<bool>) -> Result<usize> {
-    let woken = {
+    let (woken, result) = {
         let mut bucket = TABLE.buckets[TABLE.index(&key)].lock();
         if !change()? {
             return Ok(0);
@@ -161,7 +265,7 @@ pub(super) fn wake_after(key: FutexKey, change: impl FnOnce() -> Result<bool>) -
         take(&mut bucket, &key, 1, MATCH_ANY)
     };
     notify(&woken);
-    Ok(woken.len())
+    result.map(|()| woken.len())
 }
 
 /// Two buckets, locked in ascending order.
@@ -208,34 +312,37 @@ pub fn requeue(
     if !matches()? {
         return Err(Errno::EAGAIN);
     }
-    let woken = take(pair.first(), &from, wake_count, MATCH_ANY);
-    let mut moving = VecDeque::new();
-    if from == to {
-        // Linux counts them as requeued although nothing moves.
-        let moved = pair
-            .first()
-            .get(&from)
-            .map_or(0, |list| list.len().min(move_count));
-        drop(pair);
-        notify(&woken);
-        return Ok((woken.len(), moved));
-    }
-    if let Some(list) = pair.first().get_mut(&from) {
-        moving.extend(list.drain(..move_count.min(list.len())));
-        if list.is_empty() {
-            pair.first().remove(&from);
+    let plain = |waiter: &Arc<Waiter>| waiter.kind() == Kind::Plain;
+    let (woken, mut result) = take(pair.first(), &from, wake_count, MATCH_ANY);
+    let mut moved = 0;
+    if result.is_ok()
+        && let Some(list) = pair.first().get_mut(&from)
+    {
+        moved = list
+            .iter()
+            .take(move_count)
+            .take_while(|w| plain(w))
+            .count();
+        if moved < list.len().min(move_count) {
+            result = Err(Errno::EINVAL);
         }
-    }
-    let moved = moving.len();
-    if moved > 0 {
-        for waiter in &moving {
-            *waiter.key.lock() = to;
+        // With one key Linux counts them as requeued although nothing moves.
+        if from != to {
+            let moving: VecDeque<_> = list.drain(..moved).collect();
+            if list.is_empty() {
+                pair.first().remove(&from);
+            }
+            for waiter in &moving {
+                *waiter.key.lock() = to;
+            }
+            if moved > 0 {
+                pair.second().entry(to).or_default().extend(moving);
+            }
         }
-        pair.second().entry(to).or_default().extend(moving);
     }
     drop(pair);
     notify(&woken);
-    Ok((woken.len(), moved))
+    result.map(|()| (woken.len(), moved))
 }
 
 /// Runs `change` with both buckets locked, wakes up to `count` waiters of `first` and, if `change` says so, up to `second_count` of `second`.
@@ -246,17 +353,19 @@ pub(super) fn wake_two(
     second_count: usize,
     change: impl FnOnce() -> Result<bool>,
 ) -> Result<usize> {
-    let woken = {
+    let (woken, result) = {
         let mut pair = Pair::lock(TABLE.index(&first), TABLE.index(&second));
         let also = change()?;
-        let mut woken = take(pair.first(), &first, count, MATCH_ANY);
-        if also {
-            woken.extend(take(pair.second(), &second, second_count, MATCH_ANY));
+        let (mut woken, mut result) = take(pair.first(), &first, count, MATCH_ANY);
+        if also && result.is_ok() {
+            let (more, then) = take(pair.second(), &second, second_count, MATCH_ANY);
+            woken.extend(more);
+            result = then;
         }
-        woken
+        (woken, result)
     };
     notify(&woken);
-    Ok(woken.len())
+    result.map(|()| woken.len())
 }
 
 #[cfg(test)]
@@ -276,44 +385,44 @@ mod tests {
     fn a_changed_word_is_not_waited_for() {
         let result = enqueue(key(0x10), MATCH_ANY, &WaitQueue::new(), || Ok(false));
         assert_eq!(result.err(), Some(Errno::EAGAIN));
-        assert_eq!(wake(key(0x10), 1, MATCH_ANY), 0);
+        assert_eq!(wake(key(0x10), 1, MATCH_ANY), Ok(0));
     }
 
     #[test]
     fn wakes_come_in_order_and_are_counted() {
         let waiters: Vec<_> = (0..3).map(|_| queue_on(0x20, MATCH_ANY)).collect();
-        assert_eq!(wake(key(0x20), 2, MATCH_ANY), 2);
+        assert_eq!(wake(key(0x20), 2, MATCH_ANY), Ok(2));
         let woken: Vec<bool> = waiters.iter().map(Queued::is_woken).collect();
         assert_eq!(woken, [true, true, false]);
-        assert_eq!(wake(key(0x20), 5, MATCH_ANY), 1);
+        assert_eq!(wake(key(0x20), 5, MATCH_ANY), Ok(1));
     }
 
     #[test]
     fn bitsets_choose() {
         let (one, two) = (queue_on(0x30, 1), queue_on(0x30, 2));
-        assert_eq!(wake(key(0x30), 10, 2), 1);
+        assert_eq!(wake(key(0x30), 10, 2), Ok(1));
         assert!(!one.is_woken() && two.is_woken());
     }
 
     #[test]
     fn a_wake_before_the_cancellation_is_kept() {
         let waiter = queue_on(0x40, MATCH_ANY);
-        assert_eq!(wake(key(0x40), 1, MATCH_ANY), 1);
+        assert_eq!(wake(key(0x40), 1, MATCH_ANY), Ok(1));
         assert!(waiter.cancel());
         let waiter = queue_on(0x40, MATCH_ANY);
         assert!(!waiter.cancel());
-        assert_eq!(wake(key(0x40), 1, MATCH_ANY), 0);
+        assert_eq!(wake(key(0x40), 1, MATCH_ANY), Ok(0));
     }
 
     #[test]
     fn requeued_waiters_wake_at_their_new_word_and_can_be_cancelled_there() {
         let waiters: Vec<_> = (0..4).map(|_| queue_on(0x50, MATCH_ANY)).collect();
         assert_eq!(requeue(key(0x50), key(0x54), 1, 2, || Ok(true)), Ok((1, 2)));
-        assert_eq!(wake(key(0x54), 1, MATCH_ANY), 1);
+        assert_eq!(wake(key(0x54), 1, MATCH_ANY), Ok(1));
         assert!(waiters[1].is_woken());
         assert!(!waiters[2].cancel());
-        assert_eq!(wake(key(0x54), 9, MATCH_ANY), 0);
-        assert_eq!(wake(key(0x50), 9, MATCH_ANY), 1);
+        assert_eq!(wake(key(0x54), 9, MATCH_ANY), Ok(0));
+        assert_eq!(wake(key(0x50), 9, MATCH_ANY), Ok(1));
         assert!(waiters[3].is_woken());
     }
 
@@ -329,13 +438,14 @@ mod tests {
             });
             for _ in 0..2000 {
                 let waiter = queue_on(0x60, MATCH_ANY);
-                let woken = wake(key(0x60), 1, MATCH_ANY) + wake(key(0x64), 1, MATCH_ANY);
+                let woken =
+                    wake(key(0x60), 1, MATCH_ANY).unwrap() + wake(key(0x64), 1, MATCH_ANY).unwrap();
                 assert_eq!(waiter.cancel(), woken == 1);
             }
             stop.store(true, Ordering::Relaxed);
         });
         assert_eq!(
-            wake(key(0x60), 9, MATCH_ANY) + wake(key(0x64), 9, MATCH_ANY),
+            wake(key(0x60), 9, MATCH_ANY).unwrap() + wake(key(0x64), 9, MATCH_ANY).unwrap(),
             0
         );
     }

@@ -183,7 +183,7 @@ pub async fn load(
     );
     plan.apply(map, thread).await?;
 
-    let auxv = vec![
+    let mut auxv = vec![
         (33, vdso.code.start),
         (51, host::auxiliary(51)),
         (16, host::auxiliary(16)),
@@ -202,6 +202,11 @@ pub async fn load(
         (23, u64::from(secure)),
         (26, host::auxiliary(26)),
     ];
+    if map.space().has_sequences() {
+        // AT_RSEQ_FEATURE_SIZE and AT_RSEQ_ALIGN, from Linux 6.3 on.
+        let of_host = [27, 28].map(|key| (key, host::auxiliary(key)));
+        auxv.extend(of_host.into_iter().filter(|&(_, value)| value != 0));
+    }
     let limit = (stack_size / 4).min(MAX_ARGS_TOTAL);
     let stack = stack::build(
         stack_top,

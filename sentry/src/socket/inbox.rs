@@ -28,7 +28,7 @@ pub const BOTH: u8 = 3;
 pub struct Packet {
     pub(super) data: Vec<u8>,
     pub(super) start: usize,
-    /// Who sent it, for datagrams.
+    /// Who sent it, if that has a name.
     pub from: Option<SockAddr>,
     /// The sender's identity (SCM_CREDENTIALS), for Unix sockets.
     pub identity: Option<Identity>,
@@ -55,6 +55,14 @@ impl Packet {
     fn cost(&self) -> usize {
         self.bytes().len() + OVERHEAD
     }
+    /// A piece of a stream from its sender, empty yet.
+    fn as_piece(&self) -> Piece {
+        Piece {
+            from: self.from.clone(),
+            identity: self.identity.clone(),
+            ..Piece::default()
+        }
+    }
 }
 
 /// See the module.
@@ -77,7 +85,9 @@ pub struct Inbox {
 pub struct Piece {
     /// Bytes, in order.
     pub chunks: Vec<Vec<u8>>,
-    /// Their sender.
+    /// Their sender's address, if it has one.
+    pub from: Option<SockAddr>,
+    /// Their sender's identity.
     pub identity: Option<Identity>,
     /// Descriptors that came with them.
     pub files: InFlight,
@@ -136,10 +146,7 @@ impl Inbox {
     }
     /// Takes up to `want` bytes of a stream; stops before a piece from somebody else (if `by_sender`) and around one with descriptors.
     pub fn take_stream(&mut self, want: usize, by_sender: bool) -> Option<Piece> {
-        let mut piece = Piece {
-            identity: self.packets.front()?.identity.clone(),
-            ..Piece::default()
-        };
+        let mut piece = self.packets.front()?.as_piece();
         let mut left = want;
         while left > 0
             && let Some(front) = self.packets.front_mut()
@@ -171,10 +178,7 @@ impl Inbox {
     /// As [`Inbox::take_stream`], but leaves everything in place.
     #[must_use]
     pub fn peek_stream(&self, want: usize, by_sender: bool) -> Option<Piece> {
-        let mut piece = Piece {
-            identity: self.packets.front()?.identity.clone(),
-            ..Piece::default()
-        };
+        let mut piece = self.packets.front()?.as_piece();
         let mut left = want;
         for packet in &self.packets {
             let other_sender = by_sender && packet.identity != piece.identity;
@@ -193,11 +197,12 @@ impl Inbox {
         Some(piece)
     }
     /// Puts bytes back that could not be delivered.
-    pub fn unread(&mut self, bytes: Vec<u8>, identity: Option<Identity>) {
+    pub fn unread(&mut self, bytes: Vec<u8>, from: Option<SockAddr>, identity: Option<Identity>) {
         if bytes.is_empty() {
             return;
         }
         let packet = Packet {
+            from,
             identity,
             ..Packet::new(bytes)
         };
@@ -227,7 +232,7 @@ mod tests {
         assert_eq!((inbox.len(), inbox.bytes()), (1, 11));
         assert_eq!(all(inbox.peek_stream(4, false)), b"hell");
         assert_eq!(all(inbox.take_stream(4, false)), b"hell");
-        inbox.unread(b"ll".to_vec(), None);
+        inbox.unread(b"ll".to_vec(), None, None);
         assert_eq!(all(inbox.take_stream(100, false)), b"llo world");
         assert_eq!((inbox.used(), inbox.len()), (0, 0));
         assert!(inbox.take_stream(1, false).is_none());

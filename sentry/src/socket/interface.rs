@@ -27,6 +27,7 @@ const SIOCGIFNAME: u32 = 0x8910;
 const SIOCGIFCONF: u32 = 0x8912;
 const SIOCGIFFLAGS: u32 = 0x8913;
 const SIOCGIFADDR: u32 = 0x8915;
+const SIOCGIFDSTADDR: u32 = 0x8917;
 const SIOCGIFBRDADDR: u32 = 0x8919;
 const SIOCGIFNETMASK: u32 = 0x891b;
 const SIOCGIFMETRIC: u32 = 0x891d;
@@ -34,6 +35,12 @@ const SIOCGIFMTU: u32 = 0x8921;
 const SIOCGIFHWADDR: u32 = 0x8927;
 const SIOCGIFINDEX: u32 = 0x8933;
 const SIOCGIFTXQLEN: u32 = 0x8942;
+const SIOCGIFMAP: u32 = 0x8970;
+const SIOCDARP: u32 = 0x8953;
+const SIOCGARP: u32 = 0x8954;
+const SIOCSARP: u32 = 0x8955;
+/// Bytes of `struct arpreq`.
+const ARPREQ_SIZE: usize = 68;
 
 /// An interface as the guest sees it.
 #[derive(Clone, Debug)]
@@ -100,6 +107,14 @@ pub fn links(net: &NetNamespace) -> Vec<Link> {
     all
 }
 
+/// The interface of this number.
+#[must_use]
+pub fn by_index(net: &NetNamespace, index: u32) -> Option<Link> {
+    links(net)
+        .into_iter()
+        .find(|link| link.index as u32 == index)
+}
+
 /// The first IPv4 address of an interface, with prefix length and broadcast address.
 fn first_address(net: &NetNamespace, index: i32) -> Option<(Ipv4Addr, u8, Ipv4Addr)> {
     if index == INDEX {
@@ -147,6 +162,9 @@ pub fn ioctl(task: &CurrentTask, request: u32, arg: u64) -> SysResult<i64> {
     if !(0x8900..0x8a00).contains(&request) {
         return Err(Errno::ENOTTY.into());
     }
+    if matches!(request, SIOCDARP | SIOCGARP | SIOCSARP) {
+        return arp(task, &net, request, arg);
+    }
     let mut ifreq: [u8; IFREQ_SIZE] = memory.get(UserIn::new(UserAddr(arg)))?;
     let all = links(&net);
     if request == SIOCGIFNAME {
@@ -165,6 +183,8 @@ pub fn ioctl(task: &CurrentTask, request: u32, arg: u64) -> SysResult<i64> {
     match request {
         SIOCGIFFLAGS => value[..2].copy_from_slice(&(link.flags as u16).to_ne_bytes()),
         SIOCGIFADDR => value = inet(address()?.0),
+        // The far end of a link that is not point-to-point is the interface itself.
+        SIOCGIFDSTADDR => value = inet(address()?.0),
         SIOCGIFNETMASK => value = inet(netmask(address()?.1)),
         SIOCGIFBRDADDR => value = inet(address()?.2),
         SIOCGIFMTU => value[..4].copy_from_slice(&link.mtu.to_ne_bytes()),
@@ -174,7 +194,8 @@ pub fn ioctl(task: &CurrentTask, request: u32, arg: u64) -> SysResult<i64> {
             value[..2].copy_from_slice(&link.hardware.to_ne_bytes());
             value[2..8].copy_from_slice(&link.mac);
         }
-        SIOCGIFMETRIC => {}
+        // Neither has a card's memory and interrupt.
+        SIOCGIFMETRIC | SIOCGIFMAP => {}
         _ => return Err(Errno::EPERM.into()),
     }
     ifreq[IFNAMSIZ..IFNAMSIZ + 16].copy_from_slice(&value);
@@ -205,5 +226,38 @@ fn list(task: &CurrentTask, net: &NetNamespace, arg: u64) -> SysResult<i64> {
         used += IFREQ_SIZE;
     }
     memory.put(UserOut::new(UserAddr(arg)), &(used as i32))?;
+    Ok(0)
+}
+
+/// SIOCGARP (`arp(7)`): a neighbour's hardware address; `ENXIO` if it is not known. Entries cannot be changed.
+fn arp(task: &CurrentTask, net: &NetNamespace, request: u32, arg: u64) -> SysResult<i64> {
+    const COMPLETE: i32 = 2;
+    const PERMANENT: i32 = 4;
+    let memory = task.memory();
+    let mut arpreq: [u8; ARPREQ_SIZE] = memory.get(UserIn::new(UserAddr(arg)))?;
+    if request != SIOCGARP {
+        task.creds().require(crate::task::creds::Cap::NET_ADMIN)?;
+        return Err(Errno::EOPNOTSUPP.into());
+    }
+    if i32::from(u16::from_ne_bytes([arpreq[0], arpreq[1]])) != abi::socket::AF_INET {
+        return Err(Errno::EPFNOSUPPORT.into());
+    }
+    let ip = IpAddr::from([arpreq[4], arpreq[5], arpreq[6], arpreq[7]]);
+    let stack = outside::stack(net).ok_or(Errno::ENXIO)?;
+    let entry = stack.neighbours().into_iter().find(|entry| entry.ip == ip);
+    let (entry, mac) = entry
+        .and_then(|entry| entry.mac.map(|mac| (entry, mac)))
+        .ok_or(Errno::ENXIO)?;
+    arpreq[16..18].copy_from_slice(&ARPHRD_ETHER.to_ne_bytes());
+    arpreq[18..24].copy_from_slice(&mac);
+    let permanent = matches!(entry.state, netstack::NeighbourState::Permanent);
+    let flags = COMPLETE | if permanent { PERMANENT } else { 0 };
+    arpreq[32..36].copy_from_slice(&flags.to_ne_bytes());
+    let interface = stack.setup().interfaces.get(entry.link);
+    let name = interface.map_or("", |interface| &interface.name);
+    arpreq[52..].fill(0);
+    let name = &name.as_bytes()[..name.len().min(IFNAMSIZ - 1)];
+    arpreq[52..52 + name.len()].copy_from_slice(name);
+    memory.put(UserOut::new(UserAddr(arg)), &arpreq)?;
     Ok(0)
 }

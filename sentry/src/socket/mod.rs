@@ -1,8 +1,9 @@
 //! Sockets: what the socket calls need of a file that is one, and the families.
 //!
 //! - [`SocketOps`]: the calls. [`options`]: level SOL_SOCKET. [`inbox`]: what waits to be read. [`in_flight`]: descriptors on the way.
-//! - [`unix`]: AF_UNIX. [`inet`]: AF_INET and AF_INET6. [`netlink`], `route_dump`: what `ip` asks. [`interface`]: interfaces.
+//! - [`unix`]: AF_UNIX. [`inet`]: AF_INET and AF_INET6. [`netlink`], `route_dump`: what `ip` asks; `diag`: what `ss` asks. [`interface`]: interfaces.
 
+mod diag;
 pub mod in_flight;
 pub mod inbox;
 pub mod inet;
@@ -88,6 +89,10 @@ pub trait SocketOps: Send + Sync {
     fn get_option(&self, task: &CurrentTask, level: i32, name: i32, max: usize) -> Result<Vec<u8>>;
     /// `setsockopt(2)`.
     fn set_option(&self, task: &CurrentTask, level: i32, name: i32, value: &[u8]) -> Result<()>;
+    /// How many bytes a blocking read of a stream waits for (SO_RCVLOWAT).
+    fn low_water(&self) -> usize {
+        1
+    }
     /// SO_SNDTIMEO (`true`) or SO_RCVTIMEO in nanoseconds; `None`: wait for ever.
     fn timeout_ns(&self, send: bool) -> Option<u64>;
 }

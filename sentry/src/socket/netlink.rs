@@ -1,5 +1,5 @@
-//! AF_NETLINK, NETLINK_ROUTE: dumps of links, addresses and routes (`rtnetlink(7)`), enough for `getifaddrs(3)` and `ip addr`. Nothing can be changed:
-//! requests that would are answered `EPERM` or `EOPNOTSUPP` in the protocol's own way.
+//! AF_NETLINK: NETLINK_ROUTE dumps links, addresses and routes (`rtnetlink(7)`), enough for `getifaddrs(3)` and `ip addr`; NETLINK_SOCK_DIAG is `super::diag`.
+//! Nothing can be changed: requests that would are answered `EPERM` or `EOPNOTSUPP` in the protocol's own way.
 
 use std::any::Any;
 use std::net::IpAddr;
@@ -20,6 +20,9 @@ use crate::vfs::{File, FileOps, IoCx, Sink, Source};
 use crate::wait::{Events, WaitQueue};
 
 const NETLINK_ROUTE: i32 = 0;
+const NETLINK_SOCK_DIAG: i32 = 4;
+/// Most bytes of one datagram of an answer (`NLMSG_GOODSIZE` is 8 KiB; readers have room for 32 KiB).
+const DATAGRAM: usize = 8192;
 const SOL_NETLINK: i32 = 270;
 /// Bytes of `struct nlmsghdr`.
 const HEADER: usize = 16;
@@ -47,6 +50,7 @@ const RTM_BASE: u16 = 16;
 
 struct NetlinkSocket {
     ino: u64,
+    protocol: i32,
     state: Mutex<State>,
     inbox: Mutex<Inbox>,
     options: Mutex<Options>,
@@ -60,17 +64,18 @@ struct State {
     groups: u32,
 }
 
-/// A new socket: NETLINK_ROUTE only, else `EPROTONOSUPPORT`.
+/// A new socket: NETLINK_ROUTE or NETLINK_SOCK_DIAG, else `EPROTONOSUPPORT`.
 pub fn create(task: &CurrentTask, kind: i32, protocol: i32) -> Result<Arc<File>> {
     if !matches!(kind, so::SOCK_RAW | so::SOCK_DGRAM) {
         return Err(Errno::ESOCKTNOSUPPORT);
     }
-    if protocol != NETLINK_ROUTE {
+    if !matches!(protocol, NETLINK_ROUTE | NETLINK_SOCK_DIAG) {
         return Err(Errno::EPROTONOSUPPORT);
     }
     Ok(super::new_file(task, |ino| {
         Box::new(NetlinkSocket {
             ino,
+            protocol,
             state: Mutex::default(),
             inbox: Mutex::default(),
             options: Mutex::default(),
@@ -100,39 +105,54 @@ fn parse(addr: &[u8]) -> Result<(u32, u32)> {
 
 /// Header of a request.
 #[derive(Clone, Copy)]
-struct Request {
-    kind: u16,
+pub(super) struct Request {
+    pub(super) kind: u16,
     flags: u16,
     sequence: u32,
 }
 
-/// Builds messages of an answer.
-struct Answer {
-    bytes: Vec<u8>,
-    request: Request,
+impl Request {
+    /// NLM_F_DUMP.
+    pub(super) const fn dumps(&self) -> bool {
+        self.flags & NLM_F_DUMP == NLM_F_DUMP
+    }
+}
+
+/// Builds messages of an answer: a list of datagrams of whole messages.
+pub(super) struct Answer {
+    datagrams: Vec<Vec<u8>>,
+    pub(super) request: Request,
     port: u32,
 }
 
 impl Answer {
+    /// Adds a message; a datagram is begun anew when it would get too long.
     fn message(&mut self, kind: u16, flags: u16, body: &[u8], attributes: &[(u16, Vec<u8>)]) {
-        let start = self.bytes.len();
-        self.bytes.extend_from_slice(&[0; 4]);
-        self.bytes.extend_from_slice(&kind.to_ne_bytes());
-        self.bytes.extend_from_slice(&flags.to_ne_bytes());
-        self.bytes
-            .extend_from_slice(&self.request.sequence.to_ne_bytes());
-        self.bytes.extend_from_slice(&self.port.to_ne_bytes());
-        self.bytes.extend_from_slice(body);
+        let mut one = vec![0; 4];
+        one.extend_from_slice(&kind.to_ne_bytes());
+        one.extend_from_slice(&flags.to_ne_bytes());
+        one.extend_from_slice(&self.request.sequence.to_ne_bytes());
+        one.extend_from_slice(&self.port.to_ne_bytes());
+        one.extend_from_slice(body);
         for (name, value) in attributes {
             let len = (4 + value.len()) as u16;
-            self.bytes.extend_from_slice(&len.to_ne_bytes());
-            self.bytes.extend_from_slice(&name.to_ne_bytes());
-            self.bytes.extend_from_slice(value);
-            self.bytes.resize(self.bytes.len().next_multiple_of(4), 0);
+            one.extend_from_slice(&len.to_ne_bytes());
+            one.extend_from_slice(&name.to_ne_bytes());
+            one.extend_from_slice(value);
+            one.resize(one.len().next_multiple_of(4), 0);
         }
-        let len = (self.bytes.len() - start) as u32;
-        self.bytes[start..start + 4].copy_from_slice(&len.to_ne_bytes());
-        self.bytes.resize(self.bytes.len().next_multiple_of(4), 0);
+        let len = one.len() as u32;
+        one[..4].copy_from_slice(&len.to_ne_bytes());
+        one.resize(one.len().next_multiple_of(4), 0);
+        match self.datagrams.last_mut() {
+            Some(last) if last.len() + one.len() <= DATAGRAM => last.extend_from_slice(&one),
+            _ => self.datagrams.push(one),
+        }
+    }
+
+    /// A message of its own, not part of a dump.
+    pub(super) fn single(&mut self, kind: u16, part: &Part) {
+        self.message(kind, 0, &part.body, &part.attributes);
     }
 
     fn error(&mut self, errno: i32, request: &[u8]) {
@@ -141,11 +161,13 @@ impl Answer {
         self.message(NLMSG_ERROR, 0, &body, &[]);
     }
 
-    fn done(&mut self) {
+    /// Ends a dump.
+    pub(super) fn done(&mut self) {
         self.message(NLMSG_DONE, NLM_F_MULTI, &0_i32.to_ne_bytes(), &[]);
     }
 
-    fn parts(&mut self, kind: u16, parts: &[Part]) {
+    /// Messages of a dump.
+    pub(super) fn parts(&mut self, kind: u16, parts: &[Part]) {
         for part in parts {
             self.message(kind, NLM_F_MULTI, &part.body, &part.attributes);
         }
@@ -179,30 +201,37 @@ impl NetlinkSocket {
                 sequence: u32::from_ne_bytes([message[8], message[9], message[10], message[11]]),
             };
             let mut answer = Answer {
-                bytes: Vec::new(),
+                datagrams: Vec::new(),
                 request,
                 port,
             };
-            let errno = handle(task, message, &mut answer);
-            if errno != 0 || (request.flags & NLM_F_ACK != 0 && answer.bytes.is_empty()) {
+            let errno = match self.protocol {
+                NETLINK_SOCK_DIAG => super::diag::handle(task, &message[HEADER..], &mut answer),
+                _ => handle(task, message, &mut answer),
+            };
+            if errno != 0 || (request.flags & NLM_F_ACK != 0 && answer.datagrams.is_empty()) {
                 answer.error(errno, message);
             }
-            self.deliver(answer.bytes);
+            self.deliver(answer.datagrams);
             rest = rest.get(len.next_multiple_of(4)..).unwrap_or_default();
         }
     }
 
-    fn deliver(&self, bytes: Vec<u8>) {
-        if bytes.is_empty() {
+    /// Keeps an answer. Linux makes the next part of a dump as the last is read, so a dump is not bounded by the buffer: only what waits before it is.
+    fn deliver(&self, datagrams: Vec<Vec<u8>>) {
+        if datagrams.is_empty() {
             return;
         }
         {
             let room = self.options.lock().rcvbuf;
             let mut inbox = self.inbox.lock();
-            if inbox.used() + bytes.len() + OVERHEAD > room {
+            let first = datagrams.first().map_or(0, Vec::len);
+            if inbox.used() + first + OVERHEAD > room {
                 inbox.error = Some(Errno::ENOBUFS);
             } else {
-                inbox.push(Packet::new(bytes));
+                for bytes in datagrams {
+                    inbox.push(Packet::new(bytes));
+                }
             }
         }
         self.queue.notify(Events::IN | Events::RDNORM);
@@ -253,12 +282,12 @@ impl NetlinkSocket {
 
 /// Answers one request; returns the errno to report, 0 for none.
 fn handle(task: &CurrentTask, message: &[u8], answer: &mut Answer) -> i32 {
-    let Request { kind, flags, .. } = answer.request;
+    let kind = answer.request.kind;
     if kind < RTM_BASE {
         return 0;
     }
     let family = message.get(HEADER).copied().unwrap_or(0);
-    let dump = flags & NLM_F_DUMP == NLM_F_DUMP;
+    let dump = answer.request.dumps();
     let reads = (kind - RTM_BASE) % 4 == 2;
     if !reads {
         // Changing the network needs the capability, and even then there is nothing to change.
@@ -395,7 +424,7 @@ impl FileOps for NetlinkSocket {
 
 impl SocketOps for NetlinkSocket {
     fn kind(&self) -> (i32, i32, i32) {
-        (so::AF_NETLINK, so::SOCK_RAW, NETLINK_ROUTE)
+        (so::AF_NETLINK, so::SOCK_RAW, self.protocol)
     }
     fn bind(&self, _task: &CurrentTask, addr: &[u8]) -> Result<()> {
         let (port, groups) = parse(addr)?;
@@ -475,7 +504,7 @@ impl SocketOps for NetlinkSocket {
         let number = match name {
             so::SO_DOMAIN => so::AF_NETLINK,
             so::SO_TYPE => so::SOCK_RAW,
-            so::SO_PROTOCOL => NETLINK_ROUTE,
+            so::SO_PROTOCOL => self.protocol,
             so::SO_ACCEPTCONN => 0,
             so::SO_ERROR => self.inbox.lock().error.take().map_or(0, Errno::raw),
             name => return self.options.lock().get(name, max),
@@ -521,7 +550,7 @@ mod tests {
     #[test]
     fn messages_carry_their_length_and_are_aligned() {
         let mut answer = Answer {
-            bytes: Vec::new(),
+            datagrams: Vec::new(),
             request: Request {
                 kind: RTM_GETLINK,
                 flags: NLM_F_DUMP,
@@ -536,7 +565,8 @@ mod tests {
         answer.parts(RTM_NEWADDR, &route_dump::addresses(&net, 0));
         answer.done();
         let mut kinds = Vec::new();
-        let mut rest = answer.bytes.as_slice();
+        let all = answer.datagrams.concat();
+        let mut rest = all.as_slice();
         while rest.len() >= HEADER {
             let len = u32::from_ne_bytes([rest[0], rest[1], rest[2], rest[3]]) as usize;
             assert!(len >= HEADER && len <= rest.len());

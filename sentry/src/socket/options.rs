@@ -35,7 +35,18 @@ pub struct Options {
     pub receive_low_water: i32,
     priority: i32,
     mark: u32,
-    flags: u32,
+    flags: u64,
+    busy_poll: i32,
+    /// SO_BINDTODEVICE: number and name of the interface.
+    device: Option<(u32, String)>,
+    cookie: u64,
+}
+
+/// A number for a socket that no other has (SO_COOKIE).
+fn new_cookie() -> u64 {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 impl Default for Options {
@@ -53,6 +64,9 @@ impl Default for Options {
             priority: 0,
             mark: 0,
             flags: 0,
+            busy_poll: 0,
+            device: None,
+            cookie: new_cookie(),
         }
     }
 }
@@ -97,7 +111,7 @@ const fn timeval(ns: Option<u64>) -> Timeval {
 }
 
 /// Boolean options that are only kept.
-const fn flag(name: i32) -> Option<u32> {
+const fn flag(name: i32) -> Option<u64> {
     match name {
         so::SO_DEBUG
         | so::SO_DONTROUTE
@@ -105,7 +119,10 @@ const fn flag(name: i32) -> Option<u32> {
         | so::SO_KEEPALIVE
         | so::SO_OOBINLINE
         | so::SO_NO_CHECK
-        | so::SO_TIMESTAMP => Some(1 << name),
+        | so::SO_TIMESTAMP
+        | so::SO_TIMESTAMPNS
+        | so::SO_RXQ_OVFL
+        | so::SO_SELECT_ERR_QUEUE => Some(1 << name),
         _ => None,
     }
 }
@@ -119,6 +136,32 @@ impl Options {
             rcvbuf,
             ..Self::default()
         }
+    }
+
+    /// As a connection that a listener makes begins with them.
+    #[must_use]
+    pub fn inherited(&self) -> Self {
+        Self {
+            cookie: new_cookie(),
+            ..self.clone()
+        }
+    }
+
+    /// SO_BINDTODEVICE: the interface's number.
+    #[must_use]
+    pub fn device(&self) -> Option<u32> {
+        self.device.as_ref().map(|(index, _)| *index)
+    }
+
+    /// Sets SO_BINDTODEVICE.
+    pub fn set_device(&mut self, device: Option<(u32, String)>) {
+        self.device = device;
+    }
+
+    /// SO_COOKIE.
+    #[must_use]
+    pub const fn cookie(&self) -> u64 {
+        self.cookie
     }
 
     /// Whether a boolean option that is only kept is on.
@@ -165,7 +208,11 @@ impl Options {
             so::SO_REUSEPORT => self.reuse_port = on,
             so::SO_LINGER => {
                 let (linger, _) = <[i32; 2]>::read_from_prefix(value).map_err(|_| Errno::EINVAL)?;
-                self.linger = (i32::from(linger[0] != 0), linger[1]);
+                self.linger = if linger[0] == 0 {
+                    (0, self.linger.1)
+                } else {
+                    (1, linger[1])
+                };
             }
             so::SO_RCVLOWAT => {
                 self.receive_low_water = if number < 0 { i32::MAX } else { number.max(1) };
@@ -185,11 +232,27 @@ impl Options {
             | so::SO_DOMAIN
             | so::SO_ERROR
             | so::SO_SNDLOWAT
+            | so::SO_COOKIE
+            | so::SO_LOCK_FILTER
             | so::SO_ACCEPTCONN => return Err(Errno::ENOPROTOOPT),
+            so::SO_BUSY_POLL => {
+                if number < 0 {
+                    return Err(Errno::EINVAL);
+                }
+                if number > self.busy_poll {
+                    creds.require(Cap::NET_ADMIN)?;
+                }
+                self.busy_poll = number;
+            }
             name => {
                 let bit = flag(name).ok_or(Errno::ENOPROTOOPT)?;
                 if name == so::SO_DEBUG && on {
                     creds.require(Cap::NET_ADMIN).map_err(|_| Errno::EACCES)?;
+                }
+                // The two kinds of timestamps exclude each other.
+                let stamps = [so::SO_TIMESTAMP, so::SO_TIMESTAMPNS];
+                if stamps.contains(&name) {
+                    self.flags &= !stamps.into_iter().filter_map(flag).sum::<u64>();
                 }
                 self.flags = if on {
                     self.flags | bit
@@ -213,6 +276,26 @@ impl Options {
             so::SO_LINGER => {
                 return Ok(cut([self.linger.0, self.linger.1].as_bytes(), max));
             }
+            so::SO_BINDTODEVICE => {
+                let Some((_, name)) = &self.device else {
+                    return Ok(Vec::new());
+                };
+                if max < name.len() + 1 {
+                    return Err(Errno::EINVAL);
+                }
+                return Ok([name.as_bytes(), b"\0"].concat());
+            }
+            so::SO_COOKIE => {
+                return if max < 8 {
+                    Err(Errno::EINVAL)
+                } else {
+                    Ok(self.cookie.to_ne_bytes().to_vec())
+                };
+            }
+            so::SO_BUSY_POLL => self.busy_poll,
+            so::SO_LOCK_FILTER => 0,
+            // Packets come in on no particular CPU.
+            so::SO_INCOMING_CPU => -1,
             so::SO_SNDBUF => self.sndbuf as i32,
             so::SO_RCVBUF => self.rcvbuf as i32,
             so::SO_PASSCRED => i32::from(self.pass_creds),

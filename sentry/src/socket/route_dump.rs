@@ -20,6 +20,7 @@ pub(super) struct Part {
 
 const LOOPBACK_LABEL: &[u8] = b"lo\0";
 const RT_TABLE_MAIN: u8 = 254;
+const RT_TABLE_LOCAL: u8 = 255;
 const RTN_UNICAST: u8 = 1;
 const FOREVER: u32 = u32::MAX;
 
@@ -195,23 +196,100 @@ fn route(route: &Route) -> Part {
     Part { body, attributes }
 }
 
-/// RTM_NEWROUTE of all routes of a family.
-pub(super) fn routes(net: &NetNamespace, asked: u8) -> Vec<Part> {
-    let Some(stack) = outside::stack(net) else {
-        return Vec::new();
+/// A route of the table `local`: to an own address, or to a broadcast address of an interface.
+fn local_route(to: IpAddr, prefix: u8, interface: u32, source: IpAddr, broadcast: bool) -> Part {
+    const KERNEL: u8 = 2;
+    const RTN_LOCAL: u8 = 2;
+    const RTN_BROADCAST: u8 = 3;
+    const SCOPE_LINK: u8 = 253;
+    const SCOPE_HOST: u8 = 254;
+    /// Routes of IPv6 have no scope, but the kernel's own metric.
+    const SCOPE_UNIVERSE: u8 = 0;
+    let (kind, scope) = match (broadcast, to) {
+        (true, _) => (RTN_BROADCAST, SCOPE_LINK),
+        (false, IpAddr::V4(_)) => (RTN_LOCAL, SCOPE_HOST),
+        (false, IpAddr::V6(_)) => (RTN_LOCAL, SCOPE_UNIVERSE),
     };
-    let mut all: Vec<&Route> = stack.setup().routes.iter().collect();
-    all.sort_by_key(|route| route.destination.is_ipv6());
+    let mut body = vec![
+        family(to),
+        prefix,
+        0,
+        0,
+        RT_TABLE_LOCAL,
+        KERNEL,
+        scope,
+        kind,
+    ];
+    body.extend_from_slice(&[0; 4]);
+    let mut attributes = vec![
+        (15, u32::from(RT_TABLE_LOCAL).to_ne_bytes().to_vec()),
+        (1, octets(to)),
+    ];
+    if to.is_ipv4() {
+        attributes.push((7, octets(source)));
+    } else {
+        attributes.push((6, 0_u32.to_ne_bytes().to_vec()));
+    }
+    attributes.push((4, interface.to_ne_bytes().to_vec()));
+    if to.is_ipv6() {
+        attributes.push((20, vec![0]));
+    }
+    Part { body, attributes }
+}
+
+/// The table `local`: loopback, and what each address brings with it.
+fn local_routes(net: &NetNamespace) -> Vec<(IpAddr, Part)> {
+    const LOOPBACK: u32 = interface::INDEX as u32;
+    let lo = IpAddr::from([127, 0, 0, 1]);
+    let mut all = Vec::new();
+    let mut add = |to: IpAddr, prefix, interface, source, broadcast| {
+        let part = local_route(to, prefix, interface, source, broadcast);
+        all.push((to, part));
+    };
+    if let Some(stack) = outside::stack(net) {
+        for interface in &stack.setup().interfaces {
+            for own in interface.addresses.iter().filter(|own| own.ip.is_ipv4()) {
+                add(own.ip, 32, interface.index, own.ip, false);
+                if let Some(broadcast) = own.broadcast {
+                    add(IpAddr::V4(broadcast), 32, interface.index, own.ip, true);
+                }
+            }
+        }
+    }
+    add(IpAddr::from([127, 0, 0, 0]), 8, LOOPBACK, lo, false);
+    add(lo, 32, LOOPBACK, lo, false);
+    add(IpAddr::from([127, 255, 255, 255]), 32, LOOPBACK, lo, true);
+    let v6 = IpAddr::V6(Ipv6Addr::LOCALHOST);
+    add(v6, 128, LOOPBACK, v6, false);
+    if let Some(stack) = outside::stack(net) {
+        for interface in &stack.setup().interfaces {
+            for own in interface.addresses.iter().filter(|own| own.ip.is_ipv6()) {
+                add(own.ip, 128, interface.index, own.ip, false);
+            }
+        }
+    }
+    all
+}
+
+/// RTM_NEWROUTE of all routes of a family, the main table first.
+pub(super) fn routes(net: &NetNamespace, asked: u8) -> Vec<Part> {
+    let stack = outside::stack(net);
+    let main: Vec<Route> = stack.map_or_else(Vec::new, |stack| stack.setup().routes.clone());
+    let mut all: Vec<(IpAddr, Part)> = main
+        .iter()
+        .map(|one| (one.destination, route(one)))
+        .collect();
+    all.extend(local_routes(net));
+    all.sort_by_key(|(to, _)| to.is_ipv6());
     all.into_iter()
-        .filter(|r| wanted(asked, r.destination))
-        .map(route)
+        .filter(|(to, _)| wanted(asked, *to))
+        .map(|(_, part)| part)
         .collect()
 }
 
 /// RTM_NEWROUTE for the way to one address; `None`: there is none.
 pub(super) fn route_to(net: &NetNamespace, to: IpAddr) -> Option<Part> {
     const RTN_LOCAL: u8 = 2;
-    const RT_TABLE_LOCAL: u8 = 255;
     const CLONED: u32 = 0x200;
     let stack = outside::stack(net);
     let own = to.is_loopback() || stack.as_ref().is_some_and(|stack| stack.is_own(to));
@@ -229,7 +307,7 @@ pub(super) fn route_to(net: &NetNamespace, to: IpAddr) -> Option<Part> {
         )
     } else {
         let stack = stack?;
-        let source = stack.source_for(to).ok()?;
+        let source = stack.source_for(to, None).ok()?;
         let mut best: Vec<&Route> = stack
             .setup()
             .routes

@@ -160,6 +160,8 @@ pub struct Task {
     pub switches: [AtomicU64; 2],
     /// Set while a vfork parent waits for this task to exec or exit.
     pub vfork_done: Mutex<Option<crate::wait::WaitQueue>>,
+    /// Set, with the futexes' owned locks locked, once it has given up what it owns for good.
+    pub owns_no_futex: AtomicBool,
     /// Who traces it, and whom it traces.
     pub tracing: trace::Tracing,
     /// A thread's place in its container's count (a leader's is its group's).
@@ -225,6 +227,7 @@ impl Task {
             start_ns: crate::time::boottime_ns(),
             switches: [AtomicU64::new(0), AtomicU64::new(0)],
             vfork_done: Mutex::new(None),
+            owns_no_futex: AtomicBool::new(false),
             tracing: trace::Tracing::default(),
             charge: Mutex::new(None),
         });

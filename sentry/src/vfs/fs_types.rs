@@ -51,11 +51,8 @@ impl FileSystemTypes {
 fn mount_tmpfs(name: &'static str, request: &MountRequest<'_>) -> Result<Arc<dyn FileSystem>> {
     let data = std::str::from_utf8(request.data).map_err(|_| Errno::EINVAL)?;
     let memory = request.task.container.resources().memory;
-    let mut options = tmpfs::Options::parse(data, memory)?;
-    // Linux's defaults: half of the memory, and an inode for each page of that.
-    options.size.get_or_insert(memory / 2);
-    options.inodes.get_or_insert(memory / 2 / 4096);
-    let fs: Arc<dyn FileSystem> = tmpfs::Tmpfs::named(name, &options)?;
+    let options = tmpfs::Options::parse(data, memory)?;
+    let fs: Arc<dyn FileSystem> = tmpfs::Tmpfs::sized(name, &options, memory)?;
     Ok(fs)
 }
 

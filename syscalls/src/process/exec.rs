@@ -137,7 +137,7 @@ fn read_strings(memory: &UserMemory, array: UserAddr) -> Result<Vec<Vec<u8>>> {
 /// Replaces the caller's program. On success the caller is at a full stop of its new host thread with all registers set.
 pub async fn exec_program(cx: &CurrentTask, program: Program) -> SysResult<()> {
     let (creds, secure) = new_creds(&cx.creds(), &program);
-    let fresh = cx.kernel.platform.spawn().await?;
+    let fresh = cx.container.spawn(&cx.kernel).await?;
     let map = MemoryMap::new(fresh.space.clone());
     let personality = cx.misc.lock().personality;
     let stack_limit = cx.group.limit(Resource::Stack);
@@ -160,7 +160,7 @@ pub async fn exec_program(cx: &CurrentTask, program: Program) -> SysResult<()> {
     }
     // The point of no return.
     let task = cx.task();
-    super::exit::leave_memory(task);
+    super::exit::leave_memory(task, false);
     let old_thread = std::mem::replace(&mut *task.thread.write(), fresh.thread.clone());
     crate::sched::pass_on(task);
     let old_map = task.replace_memory_map(Some(map));

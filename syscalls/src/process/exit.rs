@@ -14,6 +14,7 @@ use crate::arg::Outcome;
 /// `exit(2)` of one thread.
 pub async fn exit(cx: &CurrentTask, status: i32) -> SysResult<Outcome> {
     cx.set_end(ExitStatus::Code(status as u8));
+    crate::rseq::forget(cx).await;
     Ok(Outcome::Exit)
 }
 
@@ -32,8 +33,10 @@ pub(super) fn release_vfork_parent(task: &Task) {
 }
 
 /// What leaving an address space entails (`mm_release`): robust futexes, the cleared thread id, a waiting vfork parent.
-pub(super) fn leave_memory(task: &Arc<Task>) {
+/// `for_good`: it exits, else it execs.
+pub(super) fn leave_memory(task: &Arc<Task>, for_good: bool) {
     sentry::futex::exit_robust_list(task);
+    sentry::futex::exit_owned(task, for_good);
     let clear = std::mem::take(&mut task.misc.lock().clear_child_tid);
     if clear != 0
         && let Some(map) = task.try_memory_map()
@@ -51,7 +54,7 @@ pub(super) fn leave_memory(task: &Arc<Task>) {
 /// Ends the thread: the last thing its future does.
 pub fn leave(cx: &CurrentTask, status: ExitStatus) {
     let task = cx.task();
-    leave_memory(task);
+    leave_memory(task, true);
     let thread = task.thread();
     let (user_ns, system_ns) = thread.cpu_time_ns();
     let times = Times {

@@ -92,7 +92,7 @@ pub async fn start(
         loader::prepare(lookup, file, &name, start.args, start.env)?
     };
     let (creds, secure) = super::exec::new_creds(&start.creds, &program);
-    let fresh = kernel.platform.spawn().await?;
+    let fresh = container.spawn(kernel).await?;
     let map = MemoryMap::new(fresh.space.clone());
     let stack_limit = start.limits.soft(Resource::Stack);
     let loaded = loader::load(

@@ -195,10 +195,15 @@ pub async fn ptrace(
         }
         GET_SYSCALL_INFO => Ok(info::syscall_info(cx, &tracee, &stop, addr, data_at)?),
         GET_RSEQ_CONFIGURATION => {
-            // `struct ptrace_rseq_configuration`: none is registered.
+            // `struct ptrace_rseq_configuration`: address, size, signature, flags, padding.
             const SIZE: usize = 24;
+            let (area, len, signature) = tracee.misc.lock().rseq;
+            let mut configuration = [0; SIZE];
+            configuration[..8].copy_from_slice(&area.to_ne_bytes());
+            configuration[8..12].copy_from_slice(&len.to_ne_bytes());
+            configuration[12..16].copy_from_slice(&signature.to_ne_bytes());
             let n = usize::try_from(addr).unwrap_or(SIZE).min(SIZE);
-            cx.memory().write(data_at, &[0; SIZE][..n])?;
+            cx.memory().write(data_at, &configuration[..n])?;
             Ok(SIZE as u64)
         }
         _ => Err(Errno::EIO.into()),

@@ -3,6 +3,7 @@
 use abi::time::Timeval;
 use abi::{UserIn, UserOut};
 use sentry::error::{Errno, SysResult};
+use sentry::host_facts::HostFactsSlot;
 use sentry::mm::ops::order;
 use sentry::platform::HostCall;
 use sentry::task::{CurrentTask, Times};
@@ -117,11 +118,9 @@ pub struct Sysinfo {
 pub async fn sysinfo(cx: &CurrentTask, at: UserOut<Sysinfo>) -> SysResult<()> {
     let resources = cx.container.resources();
     let groups = cx.pid_namespace().groups();
-    let used: u64 = groups
-        .iter()
-        .filter_map(|(_, group)| group.any_task()?.try_memory_map())
-        .map(|map| map.space().usage().resident)
-        .fold(0, u64::saturating_add);
+    let facts = cx.kernel.extensions.get::<HostFactsSlot>();
+    let used = facts.get().memory_used.as_ref();
+    let used = used.and_then(|gauge| gauge()).unwrap_or(0);
     let threads: usize = groups.iter().map(|(_, group)| group.threads().len()).sum();
     let uptime_ns = time::boottime_ns().saturating_sub(cx.kernel.boot_ns);
     let info = Sysinfo {

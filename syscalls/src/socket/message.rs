@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use abi::socket::{
-    MSG_CMSG_CLOEXEC, MSG_DONTWAIT, MSG_ERRQUEUE, MSG_NOSIGNAL, MSG_PEEK, MSG_WAITALL,
-    MSG_WAITFORONE, Mmsghdr, Msghdr, SOCK_STREAM,
+    AF_INET, AF_INET6, MSG_CMSG_CLOEXEC, MSG_DONTWAIT, MSG_ERRQUEUE, MSG_NOSIGNAL, MSG_OOB,
+    MSG_PEEK, MSG_WAITALL, MSG_WAITFORONE, Mmsghdr, Msghdr, SOCK_STREAM,
 };
 use abi::time::Timespec;
 use abi::{UserAddr, UserIn, UserOut};
@@ -166,7 +166,7 @@ pub async fn sendmmsg(
     Ok(sent)
 }
 
-/// Receives once, or with MSG_WAITALL on a stream until the buffer is full.
+/// Receives once; on a stream with MSG_WAITALL until the buffer is full, else until there is as much as SO_RCVLOWAT says.
 async fn receive<S: Sink + Send>(
     cx: &CurrentTask,
     file: &File,
@@ -175,13 +175,25 @@ async fn receive<S: Sink + Send>(
     until: Option<Instant>,
 ) -> SysResult<Message> {
     let socket = ops(file)?;
-    if flags & MSG_ERRQUEUE != 0 {
+    let (domain, kind, _) = socket.kind();
+    if flags & MSG_ERRQUEUE != 0 && !matches!(domain, AF_INET | AF_INET6) {
         // No errors are queued.
         return Err(Errno::EAGAIN.into());
     }
-    let stream = socket.kind().1 == SOCK_STREAM;
-    let nonblocking = flags & MSG_DONTWAIT != 0;
-    let all = stream && flags & MSG_WAITALL != 0 && flags & MSG_PEEK == 0;
+    let stream = kind == SOCK_STREAM;
+    // The error queue is never waited for.
+    let nonblocking = flags & (MSG_DONTWAIT | MSG_ERRQUEUE) != 0;
+    let waits = !nonblocking && !file.nonblocking();
+    let flags = if waits { flags } else { flags & !MSG_WAITALL };
+    let once = !stream || flags & (MSG_PEEK | MSG_OOB | MSG_ERRQUEUE) != 0;
+    // How much is wanted before the call returns.
+    let least = if once || !waits {
+        1
+    } else if flags & MSG_WAITALL != 0 {
+        usize::MAX
+    } else {
+        socket.low_water()
+    };
     let mut result: Option<Message> = None;
     loop {
         let step = wait(cx, file, Events::READABLE, nonblocking, until, || {
@@ -206,10 +218,10 @@ async fn receive<S: Sink + Send>(
             (Err(error), None) => return Err(error),
             (Err(_), Some(_)) => break,
         }
-        let more = result
-            .as_ref()
-            .is_some_and(|total| total.files.is_empty() && sink.remaining() > 0);
-        if !all || !more {
+        let more = result.as_ref().is_some_and(|total| {
+            total.files.is_empty() && total.len < least && sink.remaining() > 0
+        });
+        if !more {
             break;
         }
     }

@@ -138,7 +138,7 @@ impl World {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let name = format!(
             "runsc-engines-{}-{}",
-            std::process::id(),
+            harness::run_name(),
             NEXT.fetch_add(1, Ordering::Relaxed)
         );
         let directory = std::env::temp_dir().join(&name);

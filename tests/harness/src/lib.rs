@@ -1,8 +1,10 @@
 //! What the test programs with a `main` of their own share: the command line, running trials on a few threads with cargo's output
-//! ([`trials`]), running a command with a deadline ([`run`]), and finding the binary under test ([`runsc`]).
+//! ([`trials`]), running a command with a deadline ([`run`]), finding the binary under test ([`runsc`]), and leaving nothing behind ([`contained`]).
 
+mod contained;
 mod run;
 mod trials;
 
+pub use contained::{contained, run_name};
 pub use run::{DEADLINE_CODE, Observation, Scratch, observe, runsc};
 pub use trials::{Options, Outcome, Trial, run_all};

@@ -11,6 +11,8 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
+use crate::contained;
+
 /// The exit code reported for a command that was killed at its deadline.
 pub const DEADLINE_CODE: i32 = 1000;
 
@@ -77,11 +79,13 @@ impl Scratch {
     #[must_use]
     pub fn new() -> Self {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
-        let path = std::env::temp_dir().join(format!(
-            "runsc-test-{}-{}",
-            std::process::id(),
-            NEXT.fetch_add(1, Ordering::Relaxed)
-        ));
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = if contained::is_inner() {
+            number.to_string()
+        } else {
+            format!("runsc-test-{}-{number}", contained::run_name())
+        };
+        let path = contained::directory().join(name);
         fs::create_dir_all(&path)
             .unwrap_or_else(|e| panic!("cannot create {}: {e}", path.display()));
         Self(path)

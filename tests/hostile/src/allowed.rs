@@ -80,7 +80,11 @@ fn guest(Call { nr, args }: &Call) -> bool {
     match nr {
         // On their own: rt_sigreturn, sched_yield, restart_syscall, futex wait and wake in the slots.
         15 | 24 | 219 => true,
-        202 => within(&SLOTS, a, 4) && b & 0xffff_ffff < 2,
+        202 => {
+            // Ordered: FUTEX_WAKE_OP that sets one bit of one word and wakes nobody who waits at the host.
+            let set_bit = b == 5 | 128 && within(&GUEST, a, 4) && a == e && (c, d) == (1, 1);
+            within(&SLOTS, a, 4) && b & 0xffff_ffff < 2 || set_bit
+        }
         // Bypass every filter in the host's kernel (`__secure_computing`): SIGILL or ENXIO is all they do.
         335 | 336 => true,
         // Ordered.
@@ -97,6 +101,8 @@ fn guest(Call { nr, args }: &Call) -> bool {
         27 => within(&GUEST, a, b) && within(&GUEST, c, b / 4096),
         149 | 150 => within(&GUEST, a, b),
         324 => a & !0x3ff == 0 && b == 0,
+        // rseq.
+        334 => within(&GUEST, a, b),
         98 => a < 2 && within(&GUEST, b, 144),
         228 => a == 3 && within(&GUEST, b, 16),
         158 => matches!(a, 0x1001 | 0x1002),

@@ -31,7 +31,7 @@ impl Bench {
         let bench = Self {
             scratch: Scratch::new(),
             runsc: runsc(),
-            name: format!("hostile-{}-{name}", std::process::id()),
+            name: format!("hostile-{}-{name}", harness::run_name()),
         };
         let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("guest");
         let built = Command::new("cc")

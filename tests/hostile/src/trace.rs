@@ -47,7 +47,7 @@ impl Trace {
         };
         let instance = base
             .join("instances")
-            .join(format!("runsc-hostile-{}", std::process::id()));
+            .join(format!("runsc-hostile-{}", harness::run_name()));
         let trace = Self { instance, mounted };
         fs::create_dir(&trace.instance)
             .map_err(|e| format!("cannot make a trace instance: {e}"))?;

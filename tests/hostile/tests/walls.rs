@@ -189,7 +189,7 @@ fn sees_this_process(trace: &Trace) -> Result<(), String> {
     }
 }
 
-/// The children of a sentry on the host, and what they are: the template is the oldest.
+/// The children of a sentry on the host without its ledger, which is the oldest, and what they are: the template is the oldest of the others.
 fn guests_of(sentry: i32) -> Result<(Vec<i32>, HashMap<i32, Role>), String> {
     let mut pids: Vec<i32> = entries(Path::new(&format!("/proc/{sentry}/task")))
         .iter()
@@ -201,8 +201,12 @@ fn guests_of(sentry: i32) -> Result<(Vec<i32>, HashMap<i32, Role>), String> {
         })
         .collect();
     pids.sort_by_key(|pid| start_time(*pid));
+    if pids.is_empty() {
+        return Err("the sentry has no children".into());
+    }
+    pids.remove(0);
     let mut roles: HashMap<i32, Role> = pids.iter().map(|pid| (*pid, Role::Script)).collect();
-    let template = *pids.first().ok_or("the sentry has no children")?;
+    let template = *pids.first().ok_or("the sentry has no template")?;
     roles.insert(template, Role::Template);
     Ok((pids, roles))
 }
@@ -290,6 +294,7 @@ fn jailed() -> Result<String, String> {
             ));
         }
     }
+    wrong.extend(ledger_jailed(sentry));
     let rootfs = bench.path("c/rootfs").display().to_string();
     for (number, target) in descriptors(gofer) {
         // In a detached mount: the link shows the path from that mount's root, and must mean the same file below the container's root.
@@ -342,6 +347,33 @@ fn jailed() -> Result<String, String> {
     } else {
         Err(wrong.join("\n"))
     }
+}
+
+/// What is wrong with the confinement of the sentry's ledger: it holds a procfs of the guests' and a socket.
+fn ledger_jailed(sentry: i32) -> Vec<String> {
+    let children = fs::read_to_string(format!("/proc/{sentry}/task/{sentry}/children"));
+    let named = |pid: &i32| {
+        fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "runsc-ledger\n")
+    };
+    let children = children.unwrap_or_default();
+    let mut pids = children
+        .split_ascii_whitespace()
+        .filter_map(|word| word.parse().ok());
+    let Some(pid) = pids.find(named) else {
+        return vec!["there is no ledger".into()];
+    };
+    let namespaces = &["user", "mnt", "pid", "net", "ipc", "uts", "cgroup"];
+    let mut wrong = confinement("ledger", pid, 0, namespaces);
+    let held = descriptors(pid);
+    let as_meant = matches!(&held[..], [(0, root), (1, socket)] if root == "/" && socket.starts_with("socket:"));
+    let processes_only = entries(Path::new(&format!("/proc/{pid}/fd/0/")))
+        .iter()
+        .filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()))
+        .all(|name| name.parse::<u32>().is_ok() || name == "self" || name == "thread-self");
+    if !as_meant || !processes_only {
+        wrong.push(format!("ledger {pid} holds {held:?}"));
+    }
+    wrong
 }
 
 fn same_file(a: &str, b: &str) -> bool {

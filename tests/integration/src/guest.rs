@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Output, Stdio};
 
-use harness::{Options, Outcome, Trial, run_all, runsc};
+use harness::{Options, Outcome, Trial, contained, run_all, runsc};
 use serde_json::Value;
 
 use crate::bundle::Bundle;
@@ -43,6 +43,9 @@ pub fn main(suite: &str, cases: &[Case]) -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if let Some(code) = contained(&options) {
+        return code;
+    }
     let platforms = std::env::var("RUNSC_PLATFORMS").unwrap_or_else(|_| "notify".to_owned());
     let mut trials = Vec::new();
     for (name, case) in cases.iter().copied() {
@@ -138,7 +141,7 @@ impl Guest {
         }
         let log = bundle.path().join("log").display().to_string();
         let flags = setup.flags.iter().map(|flag| flag.replace("@LOG@", &log));
-        let id = format!("guest-{}", std::process::id());
+        let id = format!("guest-{}", harness::run_name());
         let mut guest_flags = vec!["--root".to_owned()];
         guest_flags.push(bundle.path().join("state").display().to_string());
         guest_flags.extend(["--network=none", "--platform", platform].map(str::to_owned));

@@ -59,7 +59,7 @@ impl<'a> Container<'a> {
         Self {
             runtime,
             bundle,
-            id: format!("program-{}-{number}", std::process::id()),
+            id: format!("program-{}-{number}", harness::run_name()),
         }
     }
 

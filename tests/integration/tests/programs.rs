@@ -12,7 +12,7 @@ use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use harness::{Options, Outcome, Trial, run_all, runsc};
+use harness::{Options, Outcome, Trial, contained, run_all, runsc};
 use integration::dialog::Dialog;
 use integration::runtime::{Runtime, hold, run};
 
@@ -52,6 +52,9 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if let Some(code) = contained(&options) {
+        return code;
+    }
     let impossible = (!options.list).then(why_not).flatten();
     let setup = Arc::new(Setup {
         runsc: if options.list || impossible.is_some() {

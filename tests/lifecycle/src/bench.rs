@@ -92,7 +92,7 @@ impl Bench {
         let scratch = Scratch::new();
         let cgroup = format!(
             "/runsc-lifecycle-{}-{}",
-            std::process::id(),
+            harness::run_name(),
             NEXT.fetch_add(1, Ordering::Relaxed)
         );
         bundle::root(&scratch.path().join("rootfs"));

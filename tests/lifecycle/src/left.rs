@@ -1,7 +1,7 @@
 //! What a runtime left on the host.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -96,15 +96,16 @@ pub(crate) fn sweep(bench: &Bench) {
             break;
         }
         for dir in dirs {
-            for child in fs::read_dir(&dir)
-                .into_iter()
-                .flatten()
-                .flatten()
-                .filter(|child| child.path().is_dir())
-            {
-                let _ = fs::remove_dir(child.path());
-            }
-            let _ = fs::remove_dir(&dir);
+            remove_tree(&dir);
         }
     }
+}
+
+/// Removes a cgroup with all below it, as far as no process is in them.
+fn remove_tree(directory: &Path) {
+    let children = fs::read_dir(directory).into_iter().flatten().flatten();
+    for child in children.filter(|child| child.file_type().is_ok_and(|kind| kind.is_dir())) {
+        remove_tree(&child.path());
+    }
+    let _ = fs::remove_dir(directory);
 }

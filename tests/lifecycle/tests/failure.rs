@@ -7,7 +7,7 @@ use std::os::fd::AsRawFd;
 use std::process::{ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use harness::{Options, Outcome, Trial, run_all, runsc};
+use harness::{Options, Outcome, Trial, contained, run_all, runsc};
 use lifecycle::bench::ID;
 use lifecycle::{Bench, Runtime, bundle, left};
 use nix::sys::signal::{Signal, kill};
@@ -49,6 +49,9 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if let Some(code) = contained(&options) {
+        return code;
+    }
     let missing = if nix::unistd::geteuid().is_root() {
         bundle::available().err()
     } else {

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
 
-use harness::{Options, Outcome, Trial, run_all, runsc};
+use harness::{Options, Outcome, Trial, contained, run_all, runsc};
 use lifecycle::cases::{self, Case};
 use lifecycle::{Bench, Runtime, bundle};
 
@@ -63,6 +63,9 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if let Some(code) = contained(&options) {
+        return code;
+    }
     let missing = missing();
     let expected = Arc::new(expected());
     let all = cases::all();

@@ -531,3 +531,61 @@ pub(crate) fn context_mask(context: *mut libc::c_void, change: impl Fn(u64) -> u
         *word = change(*word);
     }
 }
+
+unsafe extern "C" {
+    static __rseq_offset: isize;
+    static __rseq_size: u32;
+}
+
+/// Size of the area for restartable sequences that the C library has registered; 0: none.
+pub(crate) fn rseq_size() -> u32 {
+    // SAFETY: glibc from 2.35 on defines it and never changes it after start-up.
+    unsafe { __rseq_size }
+}
+
+/// Adds 1 to the calling CPU's counter (64 bytes apart from `counters` on) in a restartable sequence that takes about `work` loops; counts in
+/// `aborts` how often the host started it anew. The C library must have registered an area.
+pub(crate) fn per_cpu_add(counters: usize, aborts: usize, work: u32) {
+    // SAFETY: the area is at its offset from the thread pointer, the counters and `aborts` are mapped, the descriptor names the asm's own labels.
+    unsafe {
+        std::arch::asm!(
+            ".pushsection .data.rel.ro.rseq, \"aw\"",
+            ".balign 32",
+            "77: .long 0, 0",
+            ".quad 72f, 73f - 72f, 74f",
+            ".popsection",
+            "mov {area}, fs:0",
+            "add {area}, {offset}",
+            "75:",
+            "lea {value}, [rip + 77b]",
+            "mov qword ptr [{area} + 8], {value}",
+            "72:",
+            "mov {cpu:e}, dword ptr [{area} + 4]",
+            "shl {cpu}, 6",
+            "mov {value}, qword ptr [{counters} + {cpu}]",
+            "mov {loops:e}, {work:e}",
+            "76:",
+            "dec {loops:e}",
+            "jnz 76b",
+            "inc {value}",
+            "mov qword ptr [{counters} + {cpu}], {value}",
+            "73:",
+            "jmp 78f",
+            ".byte 0x0f, 0xb9, 0x3d",
+            ".long 0x53053053",
+            "74:",
+            "lock inc qword ptr [{aborts}]",
+            "jmp 75b",
+            "78:",
+            area = out(reg) _,
+            value = out(reg) _,
+            cpu = out(reg) _,
+            loops = out(reg) _,
+            offset = in(reg) __rseq_offset,
+            counters = in(reg) counters,
+            aborts = in(reg) aborts,
+            work = in(reg) work,
+            options(nostack),
+        );
+    }
+}

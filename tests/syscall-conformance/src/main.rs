@@ -12,6 +12,7 @@ mod case;
 mod cases;
 mod child;
 mod host;
+mod inet;
 mod memory;
 mod prelude;
 mod signals;

@@ -11,6 +11,12 @@ pub(crate) use crate::host::{
     pipe, pipe2, pread, read, rlimit_of, set_soft_limit, sleep_ms, socketpair, sys, timespec_ms,
     touch, unused, write, write_file, zeroed,
 };
+pub(crate) use crate::inet::{
+    Addr, Control, Received, accept, bind, connect, get, listen, listener, listener6, local, name,
+    nonblocking, own, pair, poll, poll_names, port, receive_message, recv, send, send_message,
+    send_to, set, show, show_control, shown, so_error, socket, tcp, udp, udp_pair, v4, v6,
+    wait_for,
+};
 pub(crate) use crate::memory::{Map, PAGE, map, map_anon, map_shared};
 pub(crate) use crate::signals::{
     alarmed, block, caught, caught_count, fault_report, handle, handle_blocking, ignore,

@@ -18,6 +18,7 @@ use platform::{Config, Platform, notify, ptrace};
 use super::config::{PlatformChoice, SandboxConfig};
 use super::control::SandboxKernel;
 use super::filter::{Check, Rule};
+use super::ledger::Ledger;
 use crate::cgroup::gauges::Gauges;
 
 /// What the host looks like, read before it goes out of sight.
@@ -62,6 +63,8 @@ pub struct Prepared {
     pub host_pids: Vec<u32>,
     /// One line for the user: why the platform is not the one asked for.
     pub notice: Option<String>,
+    /// The ledger, if there is one.
+    pub ledger: Option<Ledger>,
     template: Template,
     observed: Observed,
 }
@@ -124,6 +127,7 @@ pub fn prepare(config: &SandboxConfig, observed: Observed) -> Result<Prepared> {
     Ok(Prepared {
         host_pids: vec![pid],
         notice,
+        ledger: None,
         template,
         observed,
     })
@@ -224,6 +228,7 @@ pub fn start(config: &SandboxConfig, prepared: Prepared) -> Result<Arc<dyn Sandb
         config,
         prepared.template,
         prepared.observed,
+        prepared.ledger,
     )?)
 }
 

@@ -55,18 +55,21 @@ impl Sources<'_> {
         };
         let lower: Arc<dyn FileSystem> =
             GoferFs::attach(self.client.clone(), index, trust, self.host_access)?;
-        let options = |default: u64| Options {
-            size: Some(self.overlay_size.unwrap_or(default)),
+        let sized = |size: u64| Options {
+            size: Some(size),
             inodes: Some(0),
             ..Options::default()
         };
-        let upper = match overlay {
-            OverlayMode::None => return Ok(lower),
-            // No more than the container could hold anyway, so that `df` has something to say.
-            OverlayMode::Memory => Tmpfs::new(&options(self.resources.memory))?,
-            OverlayMode::File { tree } => {
+        let upper = match (overlay, self.overlay_size) {
+            (OverlayMode::None, _) => return Ok(lower),
+            (OverlayMode::Memory, Some(size)) => Tmpfs::new(&sized(size))?,
+            // Bounded as any tmpfs: a guest that fills its root meets ENOSPC before the host has no memory left.
+            (OverlayMode::Memory, None) => {
+                Tmpfs::sized("tmpfs", &Options::default(), self.resources.memory)?
+            }
+            (OverlayMode::File { tree }, size) => {
                 let store = Scratch::attach(self.client.clone(), tree)?;
-                Tmpfs::stored(&options(0), Arc::new(store))?
+                Tmpfs::stored(&sized(size.unwrap_or(0)), Arc::new(store))?
             }
         };
         Ok(sentry::fs::overlay::Overlay::new(lower, upper)?)
@@ -79,7 +82,7 @@ impl Sources<'_> {
             MountKind::Tmpfs | MountKind::Devtmpfs => {
                 let mut options = Options::parse(&mount.data, self.resources.memory)?;
                 options.mode = options.mode.or(mode);
-                Tmpfs::new(&options)?
+                Tmpfs::sized("tmpfs", &options, self.resources.memory)?
             }
             MountKind::Proc => proc::new(
                 self.kernel,
@@ -91,7 +94,9 @@ impl Sources<'_> {
                 &self.kernel.reactor,
                 DevptsOptions::parse(mount.data.as_bytes())?,
             ),
-            MountKind::Mqueue => Tmpfs::named("mqueue", &Options::default())?,
+            MountKind::Mqueue => {
+                Tmpfs::sized("mqueue", &Options::default(), self.resources.memory)?
+            }
             MountKind::Cgroup => cgroup_view::new(),
         })
     }

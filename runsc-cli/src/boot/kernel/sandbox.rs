@@ -17,7 +17,9 @@ use sentry::fs::cgroup_view::{CgroupLimits, Limits};
 use sentry::fs::gofer::HostAccess;
 use sentry::fs::gofer::watch::Watches;
 use sentry::fs::proc::sys as sysctl;
-use sentry::host_facts::{Gauge, HostFacts, HostFactsSlot};
+use sentry::fs::sysfs;
+use sentry::host_cgroup::HostCgroup;
+use sentry::host_facts::{Gauge, HostFacts, HostFactsSlot, MemoryBooks};
 use sentry::kernel::{Container, Kernel, VisibleResources};
 use sentry::signal::{SigInfo, send};
 use sentry::socket::inet::outside;
@@ -38,6 +40,7 @@ use crate::boot::control::{
     ContainerFds, ContainerStatus, ControlError, Created, ErrorKind, ExitStatus, GuestFd,
     ProcessInfo, Reply, SandboxKernel, SignalScope, Target,
 };
+use crate::boot::ledger::Ledger;
 use crate::cgroup;
 use crate::net::Network;
 use crate::report;
@@ -74,6 +77,7 @@ pub(super) struct Sandbox {
     memory: u64,
     cpus: u32,
     has_log: bool,
+    host_sockets: bool,
 }
 
 fn no_container() -> ControlError {
@@ -96,6 +100,7 @@ impl Sandbox {
         config: &SandboxConfig,
         template: Template,
         observed: Observed,
+        ledger: Option<Ledger>,
     ) -> Result<Arc<Self>> {
         let reactor = Reactor::new()?;
         let executor = Executor::new(reactor.clone());
@@ -126,6 +131,7 @@ impl Sandbox {
             cpu_used_ns: gauges
                 .cpu_used
                 .map(|file| gauge(file, cgroup::gauges::cpu_ns)),
+            books: ledger.map(|ledger| Box::new(ledger) as Box<dyn MemoryBooks>),
         };
         kernel.extensions.get::<HostFactsSlot>().set(facts);
         kernel.log.set(Box::new(report::log_line));
@@ -142,6 +148,7 @@ impl Sandbox {
             memory: observed.memory,
             cpus,
             has_log: config.has_log,
+            host_sockets: config.host_sockets,
         }))
     }
 
@@ -160,6 +167,7 @@ impl Sandbox {
     /// Gives a container that has not run yet its network.
     fn connect(&self, id: &str, network: Network) -> Result<(), ControlError> {
         let net = self.container(id)?.namespaces.net.clone();
+        self.kernel.extensions.get::<sysfs::NetSlot>().set(&net);
         outside::attach(
             &self.kernel.reactor,
             &net,
@@ -210,6 +218,13 @@ impl Sandbox {
         let internal = |what: &str, errno: abi::Errno| {
             ControlError::new(ErrorKind::Internal, format!("{what}: {errno}"))
         };
+        if config.host_sockets && !self.host_sockets {
+            // What it takes has to be in the sentry's filter, which was installed then.
+            return Err(ControlError::new(
+                ErrorKind::Unsupported,
+                "--host-uds=open: the sandbox was started without it: give it for the pod's first container, too",
+            ));
+        }
         let client = ::gofer::client::Client::connect(fds.gofer_channels)
             .map_err(|errno| internal("cannot talk to the gofer", errno))?;
         // Filled in below: a container without its gofer cannot go on.
@@ -234,7 +249,9 @@ impl Sandbox {
             }
             None => None,
         };
-        let pid_namespace = if config.namespaces.pid {
+        let pid_namespace = if let Some(id) = &config.shared.pid {
+            self.container(id)?.pid_namespace.clone()
+        } else if config.namespaces.pid {
             PidNamespace::new(Some(kernel.root_pid_namespace.clone()))
         } else {
             kernel.root_pid_namespace.clone()
@@ -258,10 +275,18 @@ impl Sandbox {
             .domainname
             .clone()
             .unwrap_or_else(|| "(none)".to_owned());
+        let of = |id: &Option<String>| -> Result<Option<Arc<Namespaces>>, ControlError> {
+            let Some(id) = id else { return Ok(None) };
+            Ok(Some(self.container(id)?.namespaces.clone()))
+        };
+        let shared = &config.shared;
         let namespaces = Arc::new(Namespaces {
-            uts: UtsNamespace::new(hostname.as_bytes(), domain.as_bytes()),
-            ipc: IpcNamespace::new(),
-            net: NetNamespace::new(),
+            uts: of(&shared.uts)?.map_or_else(
+                || UtsNamespace::new(hostname.as_bytes(), domain.as_bytes()),
+                |other| other.uts.clone(),
+            ),
+            ipc: of(&shared.ipc)?.map_or_else(IpcNamespace::new, |other| other.ipc.clone()),
+            net: of(&shared.network)?.map_or_else(NetNamespace::new, |other| other.net.clone()),
             pid_for_children: pid_namespace.clone(),
         });
         let extensions = sentry::kernel::Extensions::default();
@@ -281,6 +306,7 @@ impl Sandbox {
             visible: parking_lot::RwLock::new(resources),
             extensions,
             frozen: std::sync::atomic::AtomicBool::new(false),
+            host_cgroup: HostCgroup::new(fds.cgroup.into_iter().map(Into::into).collect()),
         });
         let _ = made.set(Arc::downgrade(&container));
         Ok(container)
@@ -386,7 +412,7 @@ fn let_die(books: &Mutex<Books>, id: &str) {
 
 /// Kills every process of a container.
 fn kill_all(container: &Container) {
-    for (_, group) in container.pid_namespace.groups() {
+    for (_, group) in container.groups() {
         send::end_group(&group, KernelStatus::Signal(Signal::KILL, false));
     }
 }
@@ -542,7 +568,7 @@ impl SandboxKernel for Sandbox {
         match scope {
             SignalScope::All => {
                 let container = self.container(&target.container)?;
-                for (_, group) in container.pid_namespace.groups() {
+                for (_, group) in container.groups() {
                     let _ = send::process_signal_from_outside(&group, info);
                 }
                 Ok(())
@@ -612,7 +638,7 @@ impl SandboxKernel for Sandbox {
         let container = self.container(id)?;
         let namespace = &container.pid_namespace;
         let mut list = Vec::new();
-        for (pid, group) in namespace.groups() {
+        for (pid, group) in container.groups() {
             let Some(task) = group.any_task() else {
                 continue;
             };
@@ -670,7 +696,7 @@ impl SandboxKernel for Sandbox {
         let (kernel, books) = (self.kernel.clone(), self.books.clone());
         let id = id.to_owned();
         self.kernel.executor.spawn(async move {
-            for (_, group) in container.pid_namespace.groups() {
+            for (_, group) in container.groups() {
                 ended(&group).await;
             }
             kernel.containers.write().remove(&id);

@@ -177,7 +177,7 @@ pub(super) fn oom_score(subject: &Subject, _reader: &Reader<'_>) -> Result<Vec<u
     let adjust = i64::from(group.oom_score_adj.load(Ordering::Relaxed));
     let share = subject.task().map_or(0, |task| {
         let total = super::system::visible_memory(&task).max(1);
-        let thousandths = u128::from(mm_view::usage(&task).resident) * 1000 / u128::from(total);
+        let thousandths = u128::from(mm_view::resident(&task).total()) * 1000 / u128::from(total);
         i64::try_from(thousandths).unwrap_or(1000)
     });
     // Linux maps -1000..2000 to 0..2000.

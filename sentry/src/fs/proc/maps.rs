@@ -5,6 +5,7 @@ use super::mm_view::{self, RegionLine};
 use super::subject::Subject;
 use crate::error::Result;
 use crate::fs::static_tree::Reader;
+use crate::host_facts::RegionUse;
 
 fn line(region: &RegionLine) -> Vec<u8> {
     let right = |bit: u32, letter: char| if region.prot & bit != 0 { letter } else { '-' };
@@ -54,34 +55,38 @@ pub(super) fn maps(subject: &Subject, reader: &Reader<'_>) -> Result<Vec<u8>> {
     Ok(regions(subject, reader)?.iter().flat_map(line).collect())
 }
 
-/// Sizes of a region in KiB. The host's page tables are not ours to read: what is resident is the process's total, spread over its private
-/// writable memory first.
+/// What smaps shows of a region, in bytes. The numbers are the host's, of its own mappings.
+#[derive(Clone, Copy, Default)]
 struct Sizes {
     size: u64,
-    resident: u64,
-    private_dirty: u64,
+    uses: RegionUse,
     locked: u64,
 }
 
 fn show_sizes(sizes: &Sizes, rollup: bool) -> String {
     let mut text = String::new();
-    let mut row = |name: &str, value: u64| {
-        text.push_str(&format!("{:<16}{value:8} kB\n", format!("{name}:")));
+    let mut row = |name: &str, bytes: u64| {
+        text.push_str(&format!(
+            "{:<16}{:8} kB\n",
+            format!("{name}:"),
+            bytes / 1024
+        ));
     };
     if !rollup {
         row("Size", sizes.size);
-        row("KernelPageSize", 4);
-        row("MMUPageSize", 4);
+        row("KernelPageSize", abi::PAGE_SIZE);
+        row("MMUPageSize", abi::PAGE_SIZE);
     }
-    row("Rss", sizes.resident);
-    row("Pss", sizes.resident);
-    row("Pss_Dirty", sizes.private_dirty);
-    row("Shared_Clean", 0);
-    row("Shared_Dirty", 0);
-    row("Private_Clean", sizes.resident - sizes.private_dirty);
-    row("Private_Dirty", sizes.private_dirty);
-    row("Referenced", sizes.resident);
-    row("Anonymous", sizes.private_dirty);
+    let uses = &sizes.uses;
+    row("Rss", uses.resident);
+    row("Pss", uses.proportional);
+    row("Pss_Dirty", uses.proportional_dirty);
+    row("Shared_Clean", uses.shared_clean);
+    row("Shared_Dirty", uses.shared_dirty);
+    row("Private_Clean", uses.private_clean);
+    row("Private_Dirty", uses.private_dirty);
+    row("Referenced", uses.referenced);
+    row("Anonymous", uses.anonymous);
     for name in [
         "KSM",
         "LazyFree",
@@ -90,11 +95,11 @@ fn show_sizes(sizes: &Sizes, rollup: bool) -> String {
         "FilePmdMapped",
         "Shared_Hugetlb",
         "Private_Hugetlb",
-        "Swap",
-        "SwapPss",
     ] {
         row(name, 0);
     }
+    row("Swap", uses.swapped);
+    row("SwapPss", uses.swapped);
     row("Locked", sizes.locked);
     text
 }
@@ -117,48 +122,72 @@ fn flags(region: &RegionLine) -> String {
     flags
 }
 
-/// How much of `resident` bytes each region is shown with.
-fn spread(regions: &[RegionLine], resident: u64) -> Vec<u64> {
-    let mut left = resident;
-    let mut shares = vec![0; regions.len()];
-    for writable in [true, false] {
-        for (share, region) in shares.iter_mut().zip(regions) {
-            let private_writable = region.prot & 2 != 0 && !region.shared;
-            if private_writable == writable && region.prot != 0 {
-                *share = left.min(region.end - region.start);
-                left -= *share;
-            }
-        }
-    }
-    shares
+/// The numbers of a use that add up.
+fn numbers(uses: &mut RegionUse) -> [&mut u64; 10] {
+    [
+        &mut uses.resident,
+        &mut uses.proportional,
+        &mut uses.proportional_dirty,
+        &mut uses.shared_clean,
+        &mut uses.shared_dirty,
+        &mut uses.private_clean,
+        &mut uses.private_dirty,
+        &mut uses.referenced,
+        &mut uses.anonymous,
+        &mut uses.swapped,
+    ]
 }
 
-fn sizes(region: &RegionLine, resident: u64) -> Sizes {
-    let dirty = region.prot & 2 != 0 && !region.shared;
-    Sizes {
-        size: (region.end - region.start) / 1024,
-        resident: resident / 1024,
-        private_dirty: if dirty { resident / 1024 } else { 0 },
-        locked: if region.locked {
-            (region.end - region.start) / 1024
+/// Adds `share` of `whole` parts of `other` to `sum`, in whole pages.
+fn add_part(sum: &mut RegionUse, mut other: RegionUse, share: u64, whole: u64) {
+    for (sum, number) in numbers(sum).into_iter().zip(numbers(&mut other)) {
+        let part = if share == whole {
+            *number
         } else {
-            0
-        },
+            let part = u128::from(*number) * u128::from(share) / u128::from(whole.max(1));
+            abi::page_floor(u64::try_from(part).unwrap_or(0))
+        };
+        *sum = sum.saturating_add(part);
     }
+}
+
+/// What the host says of its mappings, by region: both ascending. A mapping of the host's that spans several regions is shared out by their lengths.
+fn by_region(regions: &[RegionLine], host: &[RegionUse]) -> Vec<RegionUse> {
+    let mut sums = Vec::with_capacity(regions.len());
+    let mut first = 0;
+    for region in regions {
+        let mut sum = RegionUse::default();
+        while host.get(first).is_some_and(|uses| uses.end <= region.start) {
+            first += 1;
+        }
+        for uses in &host[first.min(host.len())..] {
+            if uses.start >= region.end {
+                break;
+            }
+            let share = uses
+                .end
+                .min(region.end)
+                .saturating_sub(uses.start.max(region.start));
+            add_part(&mut sum, *uses, share, uses.end.saturating_sub(uses.start));
+        }
+        sums.push(sum);
+    }
+    sums
 }
 
 fn with_sizes(subject: &Subject, reader: &Reader<'_>) -> Result<Vec<(RegionLine, Sizes)>> {
     let regions = regions(subject, reader)?;
-    let resident = subject
+    let host = subject
         .task()
-        .map_or(0, |task| mm_view::usage(&task).resident);
-    let shares = spread(&regions, resident);
+        .map_or_else(|_| Vec::new(), |task| mm_view::region_uses(&task));
+    let uses = by_region(&regions, &host);
     Ok(regions
         .into_iter()
-        .zip(shares)
-        .map(|(region, share)| {
-            let sizes = sizes(&region, share);
-            (region, sizes)
+        .zip(uses)
+        .map(|(region, uses)| {
+            let size = region.end - region.start;
+            let locked = if region.locked { size } else { 0 };
+            (region, Sizes { size, uses, locked })
         })
         .collect())
 }
@@ -187,13 +216,11 @@ pub(super) fn smaps_rollup(subject: &Subject, reader: &Reader<'_>) -> Result<Vec
         name: b"[rollup]".to_vec(),
         ..RegionLine::default()
     };
-    let sum = |of: fn(&Sizes) -> u64| all.iter().map(|(_, sizes)| of(sizes)).sum();
-    let sizes = Sizes {
-        size: 0,
-        resident: sum(|s| s.resident),
-        private_dirty: sum(|s| s.private_dirty),
-        locked: sum(|s| s.locked),
-    };
+    let mut sizes = Sizes::default();
+    for (_, one) in &all {
+        add_part(&mut sizes.uses, one.uses, 1, 1);
+        sizes.locked += one.locked;
+    }
     let mut text = line(&whole);
     text.extend_from_slice(show_sizes(&sizes, true).as_bytes());
     Ok(text)
@@ -229,13 +256,29 @@ mod tests {
     }
 
     #[test]
-    fn resident_memory_is_shown_once() {
+    fn mappings_of_the_host_are_shared_out() {
         let regions = [
-            region(0, 8192, 5, b"text"),
-            region(8192, 16384, 3, b""),
-            region(16384, 32768, 0, b"guard"),
+            region(0x1000, 0x3000, 5, b"text"),
+            region(0x4000, 0x5000, 3, b""),
+            region(0x5000, 0x8000, 3, b""),
         ];
-        assert_eq!(spread(&regions, 12288), [4096, 8192, 0]);
-        assert_eq!(spread(&regions, 1 << 30).iter().sum::<u64>(), 16384);
+        let uses = |start, end, resident| RegionUse {
+            start,
+            end,
+            resident,
+            ..RegionUse::default()
+        };
+        let host = [
+            uses(0x1000, 0x2000, 0x1000),
+            uses(0x2000, 0x3000, 0),
+            uses(0x4000, 0x8000, 0x4000),
+            uses(0x9000, 0xa000, 0x1000),
+        ];
+        let shown: Vec<u64> = by_region(&regions, &host)
+            .iter()
+            .map(|u| u.resident)
+            .collect();
+        assert_eq!(shown, [0x1000, 0x1000, 0x3000]);
+        assert_eq!(by_region(&regions, &[]).len(), 3);
     }
 }

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use platform::Usage;
-
+use crate::host_facts::{HostFactsSlot, RegionUse, Resident};
 use crate::mm::{MemoryMap, RegionFlags, RegionView};
 use crate::task::Task;
 use crate::vfs::{FsContext, Path};
@@ -97,9 +96,24 @@ pub(super) fn exe(task: &Arc<Task>) -> Option<Path> {
     with_map(task, |map| map.exe().and_then(|file| file.path().cloned()))
 }
 
-/// CPU and memory use of the process.
-pub(super) fn usage(task: &Arc<Task>) -> Usage {
-    with_map(task, |map| map.space().usage())
+/// What of the process's memory is resident; zeroes where the host does not tell.
+pub(super) fn resident(task: &Arc<Task>) -> Resident {
+    let facts = task.kernel.extensions.get::<HostFactsSlot>();
+    with_map(task, |map| {
+        let books = facts.get().books.as_ref()?;
+        books.resident(map.space().host_pid())
+    })
+    .unwrap_or_default()
+}
+
+/// What is resident by mapping of the host's, ascending.
+pub(super) fn region_uses(task: &Arc<Task>) -> Vec<RegionUse> {
+    let facts = task.kernel.extensions.get::<HostFactsSlot>();
+    with_map(task, |map| {
+        let books = facts.get().books.as_ref()?;
+        books.regions(map.space().host_pid())
+    })
+    .unwrap_or_default()
 }
 
 /// Bytes mapped.

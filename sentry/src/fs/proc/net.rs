@@ -28,7 +28,9 @@ impl NetTables {
 
 const TCP_HEADER: &str = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode                                                     \n";
 const TCP6_HEADER: &str = "  sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n";
-const UDP_HEADER: &str = "   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops             \n";
+const UDP_HEADER: &str = "   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops            \n";
+const PING_HEADER: &str = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops             \n";
+const RAW_HEADER: &str = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops\n";
 const UDP6_HEADER: &str = "  sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops\n";
 const DEV_HEADER: &str = "Inter-|   Receive                                                |  Transmit\n face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed\n    lo:       0       0    0    0    0     0          0         0        0       0    0    0    0     0       0          0\n";
 const ROUTE_HEADER: &str = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT                                                       \n";
@@ -36,13 +38,15 @@ const SOCKSTAT: &str = "sockets: used 0\nTCP: inuse 0 orphan 0 tw 0 alloc 0 mem 
 const SNMP: &str = "Ip: Forwarding DefaultTTL InReceives InHdrErrors InAddrErrors ForwDatagrams InUnknownProtos InDiscards InDelivers OutRequests OutDiscards OutNoRoutes ReasmTimeout ReasmReqds ReasmOKs ReasmFails FragOKs FragFails FragCreates\nIp: 2 64 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0\nTcp: RtoAlgorithm RtoMin RtoMax MaxConn ActiveOpens PassiveOpens AttemptFails EstabResets CurrEstab InSegs OutSegs RetransSegs InErrs OutRsts InCsumErrors\nTcp: 1 200 120000 -1 0 0 0 0 0 0 0 0 0 0 0\nUdp: InDatagrams NoPorts InErrors OutDatagrams RcvbufErrors SndbufErrors InCsumErrors IgnoredMulti MemErrors\nUdp: 0 0 0 0 0 0 0 0 0\n";
 
 /// Names with what they show as long as nobody has set a table.
-const FILES: [(&str, &str); 22] = [
+const FILES: [(&str, &str); 25] = [
     (
         "arp",
         "IP address       HW type     Flags       HW address            Mask     Device\n",
     ),
     ("dev", DEV_HEADER),
     ("dev_mcast", ""),
+    ("icmp", PING_HEADER),
+    ("icmp6", UDP6_HEADER),
     ("if_inet6", ""),
     (
         "igmp",
@@ -56,15 +60,16 @@ const FILES: [(&str, &str); 22] = [
     ("netstat", ""),
     (
         "packet",
-        "sk       RefCnt Type Proto  Iface R Rmem   User   Inode\n",
+        "sk               RefCnt Type Proto  Iface R Rmem   User   Inode\n",
     ),
     (
         "protocols",
-        "protocol  size sockets  memory press maxhdr  slab module     cl co di ac io in de sh ss gs se re sp bi br ha uh gp em\n",
+        "protocol  size sockets  memory press maxhdr  slab module     cl co di ac io in de sh ss gs se re bi br ha uh gp em\n",
     ),
     ("psched", "000003e8 00000040 000f4240 3b9aca00\n"),
     ("ptype", "Type Device      Function\n"),
-    ("raw", UDP_HEADER),
+    ("raw", RAW_HEADER),
+    ("raw6", UDP6_HEADER),
     ("route", ROUTE_HEADER),
     ("snmp", SNMP),
     ("sockstat", SOCKSTAT),
@@ -96,7 +101,9 @@ pub(super) fn node(subject: &Subject) -> Node {
     Node::dir(FILES.map(|(name, default)| {
         let subject = subject.clone();
         let file = Node::text(move |_: &Reader<'_>| -> Result<String> {
-            let tables = subject.task()?.namespaces().net.objects.get::<NetTables>();
+            let net = subject.task()?.namespaces().net.clone();
+            crate::socket::inet::show_tables(&net);
+            let tables = net.objects.get::<NetTables>();
             Ok(tables
                 .get(name)
                 .map_or_else(|| default.to_owned(), |text| text()))

@@ -196,15 +196,8 @@ pub(super) fn stat(subject: &Subject, reader: &Reader<'_>) -> Result<Vec<u8>> {
             fields.pending = signals.pending.set();
             fields.blocked = signals.blocked;
         }
-        let usage = mm_view::usage(task);
         fields.vsize = mm_view::mapped(task);
-        fields.resident = usage.resident;
-        if !subject.is_thread() {
-            fields.times.minor_faults =
-                fields.times.minor_faults.saturating_add(usage.minor_faults);
-            fields.times.major_faults =
-                fields.times.major_faults.saturating_add(usage.major_faults);
-        }
+        fields.resident = mm_view::resident(task).total();
         if may {
             fields.layout = mm_view::layout(task);
         }
@@ -226,7 +219,7 @@ pub(super) fn statm(subject: &Subject, _reader: &Reader<'_>) -> Result<Vec<u8>> 
     let Ok(task) = subject.task() else {
         return Ok(b"0 0 0 0 0 0 0\n".to_vec());
     };
-    let usage = mm_view::usage(&task);
+    let resident = mm_view::resident(&task);
     let layout = mm_view::layout(&task);
     let pages = |bytes: u64| bytes / abi::PAGE_SIZE;
     let text = pages(
@@ -236,8 +229,9 @@ pub(super) fn statm(subject: &Subject, _reader: &Reader<'_>) -> Result<Vec<u8>> 
     );
     let size = pages(mm_view::mapped(&task));
     Ok(format!(
-        "{size} {} 0 {text} 0 {} 0\n",
-        pages(usage.resident),
+        "{size} {} {} {text} 0 {} 0\n",
+        pages(resident.total()),
+        pages(resident.file.saturating_add(resident.shared)),
         size.saturating_sub(text)
     )
     .into_bytes())

@@ -165,7 +165,7 @@ fn memory(out: &mut String, task: &Arc<Task>) {
     if task.try_memory_map().is_none() {
         return;
     }
-    let usage = mm_view::usage(task);
+    let resident = mm_view::resident(task);
     let layout = mm_view::layout(task);
     let regions = mm_view::regions(task, &task.fs());
     let kib = |bytes: u64| bytes / 1024;
@@ -186,17 +186,17 @@ fn memory(out: &mut String, task: &Arc<Task>) {
         ("VmSize", total),
         ("VmLck", sum(&|r| r.locked)),
         ("VmPin", 0),
-        ("VmHWM", kib(usage.peak_resident.max(usage.resident))),
-        ("VmRSS", kib(usage.resident)),
-        ("RssAnon", kib(usage.resident)),
-        ("RssFile", 0),
-        ("RssShmem", 0),
+        ("VmHWM", kib(resident.peak.max(resident.total()))),
+        ("VmRSS", kib(resident.total())),
+        ("RssAnon", kib(resident.anonymous)),
+        ("RssFile", kib(resident.file)),
+        ("RssShmem", kib(resident.shared)),
         ("VmData", data),
         ("VmStk", stack),
         ("VmExe", text),
         ("VmLib", code.saturating_sub(text)),
         ("VmPTE", total / 512 + 40),
-        ("VmSwap", 0),
+        ("VmSwap", kib(resident.swapped)),
         ("HugetlbPages", 0),
     ] {
         let _ = writeln!(out, "{name}:\t{value:8} kB");

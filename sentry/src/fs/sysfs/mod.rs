@@ -10,6 +10,8 @@ mod node;
 
 use std::sync::Arc;
 
+pub use net::NetSlot;
+
 use super::static_tree::{Node, TreeFs};
 use crate::host_facts::HostFactsSlot;
 use crate::kernel::{Kernel, VisibleResources};
@@ -39,11 +41,11 @@ pub fn new(kernel: &Arc<Kernel>, resources: VisibleResources) -> Arc<TreeFs> {
         "sysfs",
         MAGIC,
         String::new(),
-        &tree(&facts.cpuinfo, cpus, memory),
+        &tree(&facts.cpuinfo, cpus, memory, &kernel.extensions.get()),
     )
 }
 
-fn tree(cpuinfo: &str, cpus: u32, memory: u64) -> Node {
+fn tree(cpuinfo: &str, cpus: u32, memory: u64, slot: &Arc<NetSlot>) -> Node {
     Node::dir([
         ("block", Node::dir([])),
         ("bus", Node::dir([])),
@@ -51,7 +53,7 @@ fn tree(cpuinfo: &str, cpus: u32, memory: u64) -> Node {
             "class",
             Node::dir([
                 ("block", Node::dir([])),
-                ("net", net::class()),
+                ("net", net::class(slot)),
                 ("tty", Node::dir([])),
             ]),
         ),
@@ -69,7 +71,7 @@ fn tree(cpuinfo: &str, cpus: u32, memory: u64) -> Node {
                         ("node", node::node(cpus, memory)),
                     ]),
                 ),
-                ("virtual", Node::dir([("net", net::devices())])),
+                ("virtual", Node::dir([("net", net::devices(slot))])),
             ]),
         ),
         ("firmware", Node::dir([])),
@@ -140,7 +142,12 @@ mod tests {
 
     #[test]
     fn programs_find_cpus_and_nodes() {
-        let tree = tree("clflush size\t: 64\ncache size\t: 36608 KB\n", 3, 1 << 30);
+        let tree = tree(
+            "clflush size\t: 64\ncache size\t: 36608 KB\n",
+            3,
+            1 << 30,
+            &Arc::default(),
+        );
         assert_eq!(read(&tree, "devices/system/cpu/online"), "0-2\n");
         assert_eq!(
             read(&tree, "devices/system/cpu/cpu2/topology/core_id"),

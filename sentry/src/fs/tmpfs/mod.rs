@@ -63,34 +63,45 @@ fn limit(value: Option<u64>) -> Option<u64> {
 }
 
 impl Tmpfs {
-    /// A tmpfs. Without `size` and `inodes` there is no limit: callers give the defaults (Linux: half the memory, and as many inodes as half the
-    /// pages).
+    /// A tmpfs without limits but those in `options`.
     pub fn new(options: &Options) -> Result<Arc<Self>> {
-        Self::named("tmpfs", options)
-    }
-
-    /// A tmpfs under another type name (devtmpfs, ramfs).
-    pub fn named(type_name: &'static str, options: &Options) -> Result<Arc<Self>> {
-        Self::make(type_name, options, Arc::new(store::Memory))
+        Self::named("tmpfs", options, options)
     }
 
     /// A tmpfs whose larger files are kept in `store`.
     pub fn stored(options: &Options, store: Arc<dyn Store>) -> Result<Arc<Self>> {
-        Self::make("tmpfs", options, store)
+        Self::make("tmpfs", options, options, store)
+    }
+
+    /// A tmpfs with the limits that Linux gives one of which nothing is said (`shmem_default_max_blocks`): half of `memory` (bytes), and an inode
+    /// for each page of that. `type_name` is what mounts show (tmpfs, ramfs).
+    pub fn sized(type_name: &'static str, options: &Options, memory: u64) -> Result<Arc<Self>> {
+        let limits = Options {
+            size: options.size.or(Some(memory / 2)),
+            inodes: options.inodes.or(Some(memory / 2 / PAGE)),
+            ..options.clone()
+        };
+        Self::named(type_name, options, &limits)
+    }
+
+    /// A tmpfs under another type name; `limits` hold where the shown `options` say nothing.
+    fn named(type_name: &'static str, options: &Options, limits: &Options) -> Result<Arc<Self>> {
+        Self::make(type_name, options, limits, Arc::new(store::Memory))
     }
 
     fn make(
         type_name: &'static str,
         options: &Options,
+        limits: &Options,
         store: Arc<dyn Store>,
     ) -> Result<Arc<Self>> {
-        let pages = limit(options.size).map(|bytes| bytes.div_ceil(PAGE));
+        let pages = limit(limits.size).map(|bytes| bytes.div_ceil(PAGE));
         let mut failure = None;
         let fs = Arc::new_cyclic(|fs: &Weak<Self>| {
             let shared = Arc::new(Shared {
                 fs: fs.clone(),
                 dev: anonymous_dev(),
-                budget: Budget::new(pages, limit(options.inodes)),
+                budget: Budget::new(pages, limit(limits.inodes)),
                 store: store.clone(),
                 tree: Mutex::new(()),
                 next_ino: AtomicU64::new(1),
@@ -118,12 +129,15 @@ impl Tmpfs {
     /// Changes the limits (remount): `EINVAL` below what is used. What `options` leaves out stays.
     pub fn reconfigure(&self, options: &Options) -> Result<()> {
         let mut current = self.options.lock();
-        let size = options.size.or(current.size);
-        let inodes = options.inodes.or(current.inodes);
-        let pages = limit(size).map(|bytes| bytes.div_ceil(PAGE));
-        self.shared.budget.set_limits(pages, limit(inodes))?;
-        current.size = size;
-        current.inodes = inodes;
+        let (pages, inodes) = self.shared.budget.usage();
+        let pages = match options.size {
+            Some(_) => limit(options.size).map(|bytes| bytes.div_ceil(PAGE)),
+            None => limit(Some(pages.limit)),
+        };
+        let inodes = limit(options.inodes.or(Some(inodes.limit)));
+        self.shared.budget.set_limits(pages, inodes)?;
+        current.size = options.size.or(current.size);
+        current.inodes = options.inodes.or(current.inodes);
         Ok(())
     }
 }

@@ -69,11 +69,25 @@ impl Endpoint {
                     port: port(addr),
                 })
             }
-            _ => Err(if addr.len() < SOCKADDR_IN_SIZE {
-                Errno::EINVAL
-            } else {
-                Errno::EAFNOSUPPORT
-            }),
+            (_, family) => {
+                let least = match family {
+                    Family::V4 => SOCKADDR_IN_SIZE,
+                    Family::V6 => SOCKADDR_IN6_MIN,
+                };
+                Err(if addr.len() < least {
+                    Errno::EINVAL
+                } else {
+                    Errno::EAFNOSUPPORT
+                })
+            }
+        }
+    }
+
+    /// As [`Endpoint::parse`], but an IPv6 socket takes IPv4 addresses, too, as datagrams' destinations are.
+    pub fn parse_loosely(addr: &[u8], family: Family) -> Result<Self> {
+        match (Self::family_of(addr)?, family) {
+            (AF_INET, Family::V6) => Self::parse(addr, Family::V4),
+            _ => Self::parse(addr, family),
         }
     }
 

@@ -1,193 +1,265 @@
-//! Options of levels IPPROTO_IP, IPPROTO_IPV6 and IPPROTO_TCP. On loopback from memory to memory most have nothing to act on: they are kept and shown.
+//! Options of levels IPPROTO_IP, IPPROTO_IPV6, IPPROTO_TCP and IPPROTO_UDP: which there are, what they take, what they say.
+//!
+//! A table says of each what it is at first and which values it takes; what acts upon a value reads it by [`ProtocolOptions::value`].
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
-use abi::socket::{IPPROTO_IP, IPPROTO_IPV6, IPPROTO_TCP};
+use abi::socket::{IPPROTO_IP, IPPROTO_IPV6, IPPROTO_TCP, IPPROTO_UDP};
 
-use netstack::Arrived;
-use netstack::tcp::Info;
-
+use super::Family;
+use super::names::*;
 use crate::error::{Errno, Result};
-use crate::socket::ControlMessage;
 use crate::socket::options::{cut, int};
 
-const IPV6_V6ONLY: i32 = 26;
-const TCP_INFO: i32 = 11;
-const TCP_CONGESTION: i32 = 13;
-const TCP_MAXSEG: i32 = 2;
-const IP_MTU: i32 = 14;
-const IPV6_MTU: i32 = 24;
-const LOOPBACK_MTU: i32 = 65536;
+/// Which kind of socket asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+    /// Raw and ping.
+    Raw,
+}
 
-/// Options that are kept: level, name, initial value.
-const KEPT: &[(i32, i32, i32)] = &[
-    // IP_TOS, IP_TTL, IP_PKTINFO, IP_MTU_DISCOVER, IP_RECVERR, IP_RECVTTL, IP_RECVTOS, IP_FREEBIND, IP_BIND_ADDRESS_NO_PORT, multicast TTL and LOOP.
-    (IPPROTO_IP, 1, 0),
-    (IPPROTO_IP, 2, 64),
-    (IPPROTO_IP, 8, 0),
-    (IPPROTO_IP, 10, 1),
-    (IPPROTO_IP, 11, 0),
-    (IPPROTO_IP, 12, 0),
-    (IPPROTO_IP, 13, 0),
-    (IPPROTO_IP, 15, 0),
-    (IPPROTO_IP, 24, 0),
-    (IPPROTO_IP, 33, 1),
-    (IPPROTO_IP, 34, 1),
-    // Unicast hops, multicast hops and loop, MTU discovery, RECVERR, V6ONLY, RECVPKTINFO, RECVHOPLIMIT, RECVTCLASS, TCLASS.
-    (IPPROTO_IPV6, 16, 64),
-    (IPPROTO_IPV6, 18, 1),
-    (IPPROTO_IPV6, 19, 1),
-    (IPPROTO_IPV6, 23, 1),
-    (IPPROTO_IPV6, 25, 0),
-    (IPPROTO_IPV6, IPV6_V6ONLY, 0),
-    (IPPROTO_IPV6, 49, 0),
-    (IPPROTO_IPV6, 51, 0),
-    (IPPROTO_IPV6, 66, 0),
-    (IPPROTO_IPV6, 67, 0),
-    // NODELAY, MAXSEG, CORK, KEEPIDLE, KEEPINTVL, KEEPCNT, SYNCNT, LINGER2, DEFER_ACCEPT, WINDOW_CLAMP, QUICKACK, USER_TIMEOUT, NOTSENT_LOWAT.
-    (IPPROTO_TCP, 1, 0),
-    (IPPROTO_TCP, TCP_MAXSEG, 32741),
-    (IPPROTO_TCP, 3, 0),
-    (IPPROTO_TCP, 4, 7200),
-    (IPPROTO_TCP, 5, 75),
-    (IPPROTO_TCP, 6, 9),
-    (IPPROTO_TCP, 7, 6),
-    (IPPROTO_TCP, 8, 60),
-    (IPPROTO_TCP, 9, 0),
-    (IPPROTO_TCP, 10, 0),
-    (IPPROTO_TCP, 12, 1),
-    (IPPROTO_TCP, 18, 0),
-    (IPPROTO_TCP, 25, -1),
+/// What a socket is, for those options that depend on it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asker {
+    pub(super) kind: Kind,
+    pub(super) family: Family,
+}
+
+/// Which values an option takes.
+#[derive(Clone, Copy)]
+enum Takes {
+    /// Anything, kept as on or off.
+    Bool,
+    /// Anything.
+    Any,
+    /// From, to: `EINVAL` else.
+    Within(i32, i32),
+    /// As `Within`; -1 stands for the initial value.
+    OrDefault(i32, i32),
+    /// It is only read: `ENOPROTOOPT`.
+    ReadOnly,
+}
+
+use Takes::{Any, Bool, OrDefault, ReadOnly, Within};
+
+/// Level, name, initial value, what it takes.
+const OPTIONS: &[(i32, i32, i32, Takes)] = &[
+    (IPPROTO_IP, IP_TOS, 0, Any),
+    (IPPROTO_IP, IP_TTL, 64, OrDefault(1, 255)),
+    (IPPROTO_IP, IP_HDRINCL, 0, ReadOnly),
+    (IPPROTO_IP, IP_PKTINFO, 0, Bool),
+    (IPPROTO_IP, IP_MTU_DISCOVER, 1, Within(0, 5)),
+    (IPPROTO_IP, IP_RECVERR, 0, Bool),
+    (IPPROTO_IP, IP_RECVTTL, 0, Bool),
+    (IPPROTO_IP, IP_RECVTOS, 0, Bool),
+    (IPPROTO_IP, IP_FREEBIND, 0, Bool),
+    (IPPROTO_IP, IP_TRANSPARENT, 0, ReadOnly),
+    (IPPROTO_IP, IP_RECVORIGDSTADDR, 0, Bool),
+    (IPPROTO_IP, IP_MINTTL, 0, Within(0, 255)),
+    (IPPROTO_IP, IP_NODEFRAG, 0, ReadOnly),
+    (IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 0, Bool),
+    (IPPROTO_IP, IP_MULTICAST_IF, 0, ReadOnly),
+    (IPPROTO_IP, IP_MULTICAST_TTL, 1, OrDefault(0, 255)),
+    (IPPROTO_IP, IP_MULTICAST_LOOP, 1, Bool),
+    (IPPROTO_IP, IP_MULTICAST_ALL, 1, Within(0, 1)),
+    (IPPROTO_IP, IP_UNICAST_IF, 0, ReadOnly),
+    (IPPROTO_IPV6, IPV6_UNICAST_HOPS, 64, OrDefault(0, 255)),
+    (IPPROTO_IPV6, IPV6_MULTICAST_IF, 0, Any),
+    (IPPROTO_IPV6, IPV6_MULTICAST_HOPS, 1, OrDefault(0, 255)),
+    (IPPROTO_IPV6, IPV6_MULTICAST_LOOP, 1, Within(0, 1)),
+    (IPPROTO_IPV6, IPV6_MTU_DISCOVER, 1, Within(0, 5)),
+    (IPPROTO_IPV6, IPV6_RECVERR, 0, Bool),
+    (IPPROTO_IPV6, IPV6_V6ONLY, 0, Bool),
+    (IPPROTO_IPV6, IPV6_RECVPKTINFO, 0, Bool),
+    (IPPROTO_IPV6, IPV6_RECVHOPLIMIT, 0, Bool),
+    (IPPROTO_IPV6, IPV6_RECVTCLASS, 0, Bool),
+    (IPPROTO_IPV6, IPV6_TCLASS, 0, OrDefault(0, 255)),
+    (IPPROTO_IPV6, IPV6_AUTOFLOWLABEL, 1, ReadOnly),
+    (IPPROTO_IPV6, IPV6_ORIGDSTADDR, 0, Bool),
+    (IPPROTO_IPV6, IPV6_UNICAST_IF, 0, ReadOnly),
+    (IPPROTO_TCP, TCP_NODELAY, 0, Bool),
+    (IPPROTO_TCP, TCP_MAXSEG, 536, Within(88, 32_767)),
+    (IPPROTO_TCP, TCP_CORK, 0, Bool),
+    (IPPROTO_TCP, TCP_KEEPIDLE, 7200, Within(1, 32_767)),
+    (IPPROTO_TCP, TCP_KEEPINTVL, 75, Within(1, 32_767)),
+    (IPPROTO_TCP, TCP_KEEPCNT, 9, Within(1, 127)),
+    (IPPROTO_TCP, TCP_SYNCNT, 6, Within(1, 127)),
+    (IPPROTO_TCP, TCP_LINGER2, 60, Any),
+    (IPPROTO_TCP, TCP_DEFER_ACCEPT, 0, Any),
+    (IPPROTO_TCP, TCP_WINDOW_CLAMP, 0, Any),
+    (IPPROTO_TCP, TCP_QUICKACK, 1, Any),
+    (IPPROTO_TCP, TCP_USER_TIMEOUT, 0, Within(0, i32::MAX)),
+    (IPPROTO_TCP, TCP_REPAIR, 0, ReadOnly),
+    (IPPROTO_TCP, TCP_FASTOPEN, 0, Within(0, i32::MAX)),
+    (IPPROTO_TCP, TCP_NOTSENT_LOWAT, 0, Any),
+    (IPPROTO_UDP, UDP_CORK, 0, Bool),
+    (IPPROTO_UDP, UDP_NO_CHECK6_TX, 0, Bool),
+    (IPPROTO_UDP, UDP_NO_CHECK6_RX, 0, Bool),
+    (IPPROTO_UDP, UDP_SEGMENT, 0, Within(0, 65_535)),
+    (IPPROTO_UDP, UDP_GRO, 0, Bool),
 ];
 
-/// `struct tcp_info` in its version with byte counters (`linux/tcp.h`): what is known of the connection, 0 for the rest.
-fn tcp_info(state: u8, remote: Option<&Info>) -> Vec<u8> {
-    const SIZE: usize = 192;
-    let mut info = vec![0; SIZE];
-    info[0] = state;
-    let Some(remote) = remote else {
-        return info;
-    };
-    let mut word = |at: usize, value: u32| info[at..at + 4].copy_from_slice(&value.to_ne_bytes());
-    let mss = remote.mtu.saturating_sub(40);
-    // Segment sizes out and in, unacknowledged segments, last data sent and received, path MTU, advertised MSS, receive space.
-    word(16, mss);
-    word(20, mss);
-    word(24, remote.unacked.div_ceil(mss.max(1)));
-    word(44, remote.idle_ms);
-    word(52, remote.idle_ms);
-    word(60, remote.mtu);
-    word(88, mss);
-    word(96, remote.window);
-    // Segments out and in (`tcpi_segs_out`, `tcpi_segs_in`), bytes sent and received.
-    word(136, u32::try_from(remote.segments.1).unwrap_or(u32::MAX));
-    word(140, u32::try_from(remote.segments.0).unwrap_or(u32::MAX));
-    info[120..128].copy_from_slice(&remote.bytes.1.to_ne_bytes());
-    info[128..136].copy_from_slice(&remote.bytes.0.to_ne_bytes());
-    info
+fn find(level: i32, name: i32) -> Option<(i32, Takes)> {
+    OPTIONS
+        .iter()
+        .find(|option| (option.0, option.1) == (level, name))
+        .map(|option| (option.2, option.3))
+}
+
+impl Asker {
+    /// Whether this kind of socket has the level at all.
+    const fn has(self, level: i32) -> bool {
+        match level {
+            IPPROTO_IP => true,
+            IPPROTO_IPV6 => matches!(self.family, Family::V6),
+            IPPROTO_TCP => matches!(self.kind, Kind::Tcp),
+            IPPROTO_UDP => matches!(self.kind, Kind::Udp),
+            _ => false,
+        }
+    }
+}
+
+/// TCP_DEFER_ACCEPT is kept in retransmissions of the handshake: the seconds that as many of them take.
+fn defer_seconds(wanted: i32) -> i32 {
+    let (mut total, mut step) = (0, 1);
+    while total < wanted.min(120) {
+        total += step;
+        step *= 2;
+    }
+    total
 }
 
 /// Values that were set.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ProtocolOptions(BTreeMap<(i32, i32), i32>);
 
-fn initial(level: i32, name: i32) -> Option<i32> {
-    KEPT.iter()
-        .find(|kept| (kept.0, kept.1) == (level, name))
-        .map(|kept| kept.2)
-}
-
 impl ProtocolOptions {
     /// IPV6_V6ONLY.
     pub(super) fn v6_only(&self) -> bool {
-        self.0
-            .get(&(IPPROTO_IPV6, IPV6_V6ONLY))
-            .is_some_and(|on| *on != 0)
+        self.value(IPPROTO_IPV6, IPV6_V6ONLY) != 0
     }
 
     /// An option's value; 0 for what is not known.
     pub(super) fn value(&self, level: i32, name: i32) -> i32 {
         let set = self.0.get(&(level, name)).copied();
-        set.or_else(|| initial(level, name)).unwrap_or(0)
+        set.or_else(|| find(level, name).map(|(initial, _)| initial))
+            .unwrap_or(0)
     }
 
-    /// `setsockopt`: `ENOPROTOOPT` for what is not known.
-    pub(super) fn set(&mut self, level: i32, name: i32, value: &[u8]) -> Result<()> {
-        if (level, name) == (IPPROTO_TCP, TCP_CONGESTION) {
-            return if value.starts_with(b"cubic") {
-                Ok(())
-            } else {
-                Err(Errno::ENOENT)
-            };
+    /// Whether an option is not 0.
+    pub(super) fn is_on(&self, level: i32, name: i32) -> bool {
+        self.value(level, name) != 0
+    }
+
+    /// What was set, if anything was.
+    pub(super) fn chosen(&self, level: i32, name: i32) -> Option<i32> {
+        self.0.get(&(level, name)).copied()
+    }
+
+    /// Sets a value without looking at it: what a sysctl says at the beginning, or what was checked elsewhere.
+    pub(super) fn put(&mut self, level: i32, name: i32, value: i32) {
+        self.0.insert((level, name), value);
+    }
+
+    /// `setsockopt`: `ENOPROTOOPT` for what is not known or only read, `EINVAL` for values that it does not take.
+    pub(super) fn set(&mut self, asker: Asker, level: i32, name: i32, value: &[u8]) -> Result<()> {
+        if !asker.has(level) {
+            return Err(Errno::ENOPROTOOPT);
         }
-        initial(level, name).ok_or(Errno::ENOPROTOOPT)?;
+        let (initial, takes) = find(level, name).ok_or(Errno::ENOPROTOOPT)?;
+        if let (IPPROTO_IPV6, IPV6_MULTICAST_HOPS, Kind::Tcp) = (level, name, asker.kind) {
+            return Err(Errno::ENOPROTOOPT);
+        }
         // IPPROTO_IP also takes single bytes.
         let number = match (level, value) {
             (IPPROTO_IP, [byte, rest @ ..]) if rest.len() < 3 => i32::from(*byte),
             _ => int(value)?,
         };
-        self.0.insert((level, name), number);
+        let number = match takes {
+            Bool => i32::from(number != 0),
+            Any => number,
+            Within(low, high) if (low..=high).contains(&number) => number,
+            OrDefault(..) if number == -1 => initial,
+            OrDefault(low, high) if (low..=high).contains(&number) => number,
+            Within(..) | OrDefault(..) => return Err(Errno::EINVAL),
+            ReadOnly => return Err(Errno::ENOPROTOOPT),
+        };
+        let number = match (level, name) {
+            // The bits of congestion notification are TCP's own.
+            (IPPROTO_IP, IP_TOS) | (IPPROTO_IPV6, IPV6_TCLASS) if asker.kind == Kind::Tcp => {
+                number & 0xfc
+            }
+            (IPPROTO_IP, IP_TOS) => number & 0xff,
+            (IPPROTO_TCP, TCP_LINGER2) => number.clamp(-1, 120),
+            (IPPROTO_TCP, TCP_DEFER_ACCEPT) => defer_seconds(number),
+            _ => number,
+        };
+        self.put(level, name, number);
         Ok(())
     }
 
-    /// `getsockopt`: `ENOPROTOOPT` for what is not known. `tcp_state` and `remote` (a connection with somebody outside) are for TCP_INFO.
-    pub(super) fn get(
-        &self,
-        level: i32,
-        name: i32,
-        max: usize,
-        tcp_state: u8,
-        remote: Option<&Info>,
-    ) -> Result<Vec<u8>> {
-        match (level, name) {
-            (IPPROTO_TCP, TCP_INFO) => return Ok(cut(&tcp_info(tcp_state, remote), max)),
-            (IPPROTO_IP, IP_MTU) | (IPPROTO_IPV6, IPV6_MTU) if remote.is_some() => {
-                let mtu = remote.map_or(0, |info| info.mtu);
-                return Ok(cut(&mtu.to_ne_bytes(), max));
-            }
-            (IPPROTO_TCP, TCP_CONGESTION) => {
-                return Ok(cut(b"cubic\0\0\0\0\0\0\0\0\0\0\0", max));
-            }
-            (IPPROTO_IP, IP_MTU) | (IPPROTO_IPV6, IPV6_MTU) => {
-                return Ok(cut(&LOOPBACK_MTU.to_ne_bytes(), max));
-            }
-            _ => {}
+    /// `getsockopt`: `EOPNOTSUPP` for levels that the socket does not have, `ENOPROTOOPT` for what is not known.
+    pub(super) fn get(&self, asker: Asker, level: i32, name: i32, max: usize) -> Result<Vec<u8>> {
+        if !asker.has(level) {
+            return Err(Errno::EOPNOTSUPP);
         }
-        let value = match self.0.get(&(level, name)) {
-            Some(value) => *value,
-            None => initial(level, name).ok_or(Errno::ENOPROTOOPT)?,
+        find(level, name).ok_or(Errno::ENOPROTOOPT)?;
+        let value = match (level, name, asker.family) {
+            // IPv6 sockets do not begin with it.
+            (IPPROTO_IP, IP_MULTICAST_ALL, Family::V6) => self.chosen(level, name).unwrap_or(0),
+            _ => self.value(level, name),
         };
-        Ok(cut(&value.to_ne_bytes(), max))
+        Ok(show(level, value, max))
     }
+}
 
-    /// The control messages that a packet brings to those who asked (IP_RECVTTL, IP_RECVTOS, IP_PKTINFO and their IPv6 kin).
-    pub(super) fn control(&self, arrived: &Arrived) -> Vec<ControlMessage> {
-        let mut all = Vec::new();
-        let mut add = |level, wanted, kind, data: Vec<u8>| {
-            if self.value(level, wanted) != 0 {
-                all.push(ControlMessage { level, kind, data });
-            }
+/// An integer as `getsockopt` shows it: IPPROTO_IP uses one byte where the guest has no room for four.
+pub(super) fn show(level: i32, value: i32, max: usize) -> Vec<u8> {
+    match (level, u8::try_from(value)) {
+        (IPPROTO_IP, Ok(byte)) if (1..4).contains(&max) => vec![byte],
+        _ => cut(&value.to_ne_bytes(), max),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TCP: Asker = Asker {
+        kind: Kind::Tcp,
+        family: Family::V4,
+    };
+
+    #[test]
+    fn values_are_checked_and_levels_belong_to_sockets() {
+        let mut options = ProtocolOptions::default();
+        let set = |options: &mut ProtocolOptions, level, name, value: i32| {
+            options.set(TCP, level, name, &value.to_ne_bytes())
         };
-        let number = |value: u8| i32::from(value).to_ne_bytes().to_vec();
-        let interface = arrived.interface;
-        match arrived.to.ip() {
-            IpAddr::V4(to) => {
-                let mut info = interface.to_ne_bytes().to_vec();
-                info.extend_from_slice(&to.octets());
-                info.extend_from_slice(&to.octets());
-                add(IPPROTO_IP, 8, 8, info);
-                add(IPPROTO_IP, 12, 2, number(arrived.ttl));
-                add(IPPROTO_IP, 13, 1, vec![arrived.tos]);
-            }
-            IpAddr::V6(to) => {
-                let mut info = to.octets().to_vec();
-                info.extend_from_slice(&interface.to_ne_bytes());
-                add(IPPROTO_IPV6, 49, 50, info);
-                add(IPPROTO_IPV6, 51, 52, number(arrived.ttl));
-                add(IPPROTO_IPV6, 66, 67, number(arrived.tos));
-            }
-        }
-        all
+        assert_eq!(
+            set(&mut options, IPPROTO_IP, IP_TTL, 256),
+            Err(Errno::EINVAL)
+        );
+        assert_eq!(set(&mut options, IPPROTO_IP, IP_TTL, 9), Ok(()));
+        assert_eq!(set(&mut options, IPPROTO_IP, IP_TTL, -1), Ok(()));
+        assert_eq!(options.value(IPPROTO_IP, IP_TTL), 64);
+        assert_eq!(
+            set(&mut options, IPPROTO_IPV6, IPV6_V6ONLY, 1),
+            Err(Errno::ENOPROTOOPT)
+        );
+        assert_eq!(
+            options.get(TCP, IPPROTO_UDP, UDP_CORK, 4),
+            Err(Errno::EOPNOTSUPP)
+        );
+        assert_eq!(set(&mut options, IPPROTO_TCP, TCP_DEFER_ACCEPT, 5), Ok(()));
+        assert_eq!(options.value(IPPROTO_TCP, TCP_DEFER_ACCEPT), 7);
+        assert_eq!(
+            options.set(TCP, IPPROTO_TCP, TCP_NODELAY, &[1]),
+            Err(Errno::EINVAL)
+        );
     }
 }

@@ -6,7 +6,7 @@
 //! No thread is added: the reactor reads what arrives, whoever sends writes. Lock order: a socket's lock may be held when the stack is called, never the
 //! other way (the stack calls back with none of its locks held).
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Instant;
@@ -14,11 +14,11 @@ use std::time::Instant;
 use netstack::setup::Setup;
 use netstack::tcp::Ready;
 use netstack::wire::{Sent, Wire};
-use netstack::{Arrived, Options, Stack, Upper};
+use netstack::{Arrived, Failed, Options, Stack, Upper};
 use parking_lot::Mutex;
 
 use super::Endpoint;
-use super::ports::Ports;
+use super::control::Failure;
 use super::raw::RawTable;
 use super::udp::UdpSocket;
 use crate::error::{Errno, Result};
@@ -100,14 +100,26 @@ impl Upper for Sockets {
             net.objects.get::<RawTable>().arrived(arrived);
         }
     }
-    fn failed(&self, protocol: u8, local: SocketAddr, remote: SocketAddr, errno: Errno) {
+    fn failed(&self, failed: &Failed) {
         const UDP: u8 = 17;
-        if let (UDP, Some(net)) = (protocol, self.0.upgrade()) {
-            let ports: Arc<Ports<UdpSocket>> = net.objects.get();
-            let (local, remote) = (Endpoint::from(local), Endpoint::from(remote));
-            if let Some(socket) = ports.find(local, |socket| socket.rate(remote)) {
-                socket.failed(remote, errno);
-            }
+        let Some(net) = self.0.upgrade() else {
+            return;
+        };
+        let failure = Failure {
+            errno: failed.errno,
+            origin: failed.origin,
+            info: failed.info,
+            offender: failed.offender,
+            to: failed.remote.into(),
+            payload: failed.payload.clone(),
+        };
+        if failed.protocol == UDP {
+            UdpSocket::failed(&net, failed.local.into(), failure, failed.hard);
+        } else {
+            let ident = failed.local.port();
+            net.objects
+                .get::<RawTable>()
+                .failed(failed.protocol, ident, &failure, failed.hard);
         }
     }
 }
@@ -190,42 +202,76 @@ fn alarm(
 }
 
 /// Where what is sent to an address goes.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Way {
     /// From memory to memory, from this address.
     Loopback(IpAddr),
-    /// Through the stack, from this address.
-    Out(IpAddr),
+    /// Through the stack.
+    Out {
+        /// From this address.
+        source: IpAddr,
+        /// Through this interface only.
+        interface: Option<u32>,
+    },
 }
 
-/// The way to `to`, which is not unspecified: `ENETUNREACH` without one.
-pub(super) fn way(net: &NetNamespace, to: IpAddr) -> Result<Way> {
-    if to.is_loopback() {
-        return Ok(Way::Loopback(match to {
-            IpAddr::V4(_) => IpAddr::from([127, 0, 0, 1]),
-            IpAddr::V6(_) => to,
-        }));
+impl Way {
+    /// The address that packets come from.
+    pub(super) const fn source(&self) -> IpAddr {
+        match self {
+            Self::Loopback(source) | Self::Out { source, .. } => *source,
+        }
     }
-    let outside = net.objects.get::<Outside>();
-    let stack = outside.stack().ok_or(Errno::ENETUNREACH)?;
-    if stack.is_own(to) {
-        return Ok(Way::Loopback(to));
+
+    /// The same way, from another address.
+    pub(super) const fn from(self, source: IpAddr) -> Self {
+        match self {
+            Self::Loopback(_) => Self::Loopback(source),
+            Self::Out { interface, .. } => Self::Out { source, interface },
+        }
     }
-    Ok(Way::Out(stack.source_for(to)?))
 }
 
-/// `EADDRNOTAVAIL` unless a socket can be bound to it; `EADDRINUSE` for a port that the host's own stack uses.
-pub(super) fn check_local(net: &NetNamespace, at: Endpoint) -> Result<()> {
+/// The way to `to`, which is not unspecified, through `interface` if one is named: `ENETUNREACH` without one, `ENODEV`.
+pub(super) fn way(net: &NetNamespace, to: IpAddr, interface: Option<u32>) -> Result<Way> {
+    const LOOPBACK: u32 = crate::socket::interface::INDEX as u32;
+    let stack = stack(net);
+    let here = match to {
+        IpAddr::V4(_) => IpAddr::from([127, 0, 0, 1]),
+        IpAddr::V6(_) => IpAddr::from(std::net::Ipv6Addr::LOCALHOST),
+    };
+    let own = stack.as_ref().is_some_and(|stack| stack.is_own(to));
+    match interface {
+        Some(LOOPBACK) if to.is_multicast() => return Ok(Way::Loopback(here)),
+        _ if own => return Ok(Way::Loopback(to)),
+        None | Some(LOOPBACK) if to.is_loopback() => {
+            return Ok(Way::Loopback(if to.is_ipv4() { here } else { to }));
+        }
+        Some(LOOPBACK) => return Err(Errno::ENETUNREACH),
+        _ if to.is_loopback() => return Err(Errno::ENETUNREACH),
+        _ => {}
+    }
+    let stack = stack.ok_or(Errno::ENETUNREACH)?;
+    let source = stack.source_for(to, interface)?;
+    Ok(Way::Out { source, interface })
+}
+
+/// `EADDRNOTAVAIL` unless a socket can be bound to it (`anywhere`: IP_FREEBIND); `EADDRINUSE` for a port that the host's own stack uses.
+pub(super) fn check_local(net: &NetNamespace, at: Endpoint, anywhere: bool) -> Result<()> {
     let ip = at.ip;
-    let reserved = stack(net).and_then(|stack| stack.setup().reserved_ports);
+    let stack = stack(net);
+    let reserved = stack
+        .as_ref()
+        .and_then(|stack| stack.setup().reserved_ports);
     if !ip.is_loopback() && reserved.is_some_and(|(first, last)| (first..=last).contains(&at.port))
     {
         return Err(Errno::EADDRINUSE);
     }
-    let here = ip.is_unspecified()
+    let here = anywhere
+        || ip.is_unspecified()
         || ip.is_loopback()
         || ip.is_multicast()
-        || stack(net).is_some_and(|stack| stack.is_own(ip) || stack.is_broadcast(ip));
+        || stack.is_some_and(|stack| stack.is_own(ip) || stack.is_broadcast(ip));
     if here {
         Ok(())
     } else {

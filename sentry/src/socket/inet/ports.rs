@@ -1,21 +1,26 @@
 //! Who is bound to which port, for each network namespace and protocol.
 //!
+//! A socket that a listener's connection made, or that has closed and is in TIME-WAIT, holds its port as well: only counted, by address.
+//!
 //! Lock order: a table's lock is a leaf.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
 use super::{Endpoint, Family};
 use crate::error::{Errno, Result};
 
-/// `net.ipv4.ip_local_port_range`.
-const EPHEMERAL: std::ops::RangeInclusive<u16> = 32768..=60999;
+/// How long a port is held after its connection (`TCP_TIMEWAIT_LEN`).
+const TIME_WAIT: Duration = Duration::from_secs(60);
 
 /// What a socket agrees to share.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Sharing {
     /// Family of the socket.
     pub(super) family: Family,
@@ -35,13 +40,53 @@ struct Entry<T> {
     socket: Weak<T>,
 }
 
+/// Connections that hold a port beside the sockets bound to it.
+#[derive(Default)]
+struct Held {
+    alive: usize,
+    until: Option<Instant>,
+}
+
+struct Port<T> {
+    bound: Vec<Entry<T>>,
+    held: HashMap<(IpAddr, Sharing), Held>,
+}
+
+impl<T> Default for Port<T> {
+    fn default() -> Self {
+        Self {
+            bound: Vec::new(),
+            held: HashMap::new(),
+        }
+    }
+}
+
+struct Table<T> {
+    ports: HashMap<u16, Port<T>>,
+    spread: RandomState,
+}
+
 /// The bound sockets of one protocol.
-pub(super) struct Ports<T>(Mutex<HashMap<u16, Vec<Entry<T>>>>);
+pub(super) struct Ports<T>(Mutex<Table<T>>);
 
 impl<T> Default for Ports<T> {
     fn default() -> Self {
-        Self(Mutex::default())
+        Self(Mutex::new(Table {
+            ports: HashMap::new(),
+            spread: RandomState::new(),
+        }))
     }
+}
+
+/// What a bind asks for.
+pub(super) struct Wanted<'a> {
+    /// Address, and port or 0 for any.
+    pub(super) at: Endpoint,
+    pub(super) sharing: Sharing,
+    /// Ports to choose from.
+    pub(super) range: &'a RangeInclusive<u16>,
+    /// The port is for one connection: what is in TIME-WAIT does not matter.
+    pub(super) for_connection: bool,
 }
 
 /// Whether a socket bound to `ip` gets what is sent to `to`; the quality of the match.
@@ -65,60 +110,128 @@ fn overlap(a: IpAddr, a_sharing: &Sharing, b: IpAddr, b_sharing: &Sharing) -> bo
     matches(a, a_sharing, b).is_some() || matches(b, b_sharing, a).is_some()
 }
 
+impl<T> Port<T> {
+    fn is_empty(&self) -> bool {
+        self.bound.is_empty() && self.held.is_empty()
+    }
+
+    /// Forgets what is over.
+    fn expire(&mut self, now: Instant) {
+        self.held
+            .retain(|_, held| held.alive > 0 || held.until.is_some_and(|until| until > now));
+    }
+
+    /// Whether `wanted` may have this port, too; `share` for a port that was named.
+    fn admits(&self, wanted: &Wanted<'_>, share: bool) -> bool {
+        let sharing = &wanted.sharing;
+        let both = |other: &Sharing, listening: bool| {
+            let both_addr = share && other.reuse_addr && sharing.reuse_addr && !listening;
+            let both_port =
+                share && sharing.reuse_port.is_some() && other.reuse_port == sharing.reuse_port;
+            both_addr || both_port
+        };
+        let bound = self.bound.iter().all(|entry| {
+            both(&entry.sharing, entry.listening)
+                || !overlap(entry.ip, &entry.sharing, wanted.at.ip, sharing)
+        });
+        let held = self.held.iter().all(|((ip, other), held)| {
+            (wanted.for_connection && held.alive == 0)
+                || both(other, false)
+                || !overlap(*ip, other, wanted.at.ip, sharing)
+        });
+        bound && held
+    }
+}
+
 impl<T> Ports<T> {
-    /// Binds `socket` to `at`, port 0 meaning any free one: `EADDRINUSE`.
-    pub(super) fn bind(&self, socket: &Arc<T>, at: Endpoint, sharing: Sharing) -> Result<Endpoint> {
+    /// Binds `socket`, port 0 meaning any free one: `EADDRINUSE`.
+    pub(super) fn bind(&self, socket: &Arc<T>, wanted: &Wanted<'_>) -> Result<Endpoint> {
         let mut table = self.0.lock();
-        let free = |table: &HashMap<u16, Vec<Entry<T>>>, port: u16, share: bool| {
-            table.get(&port).is_none_or(|entries| {
-                entries.iter().all(|entry| {
-                    let both_addr =
-                        share && entry.sharing.reuse_addr && sharing.reuse_addr && !entry.listening;
-                    let both_port = share
-                        && sharing.reuse_port.is_some()
-                        && entry.sharing.reuse_port == sharing.reuse_port;
-                    both_addr || both_port || !overlap(entry.ip, &entry.sharing, at.ip, &sharing)
-                })
+        let now = Instant::now();
+        let ports = &mut table.ports;
+        let mut free = |port: u16, share: bool| {
+            ports.get_mut(&port).is_none_or(|entries| {
+                entries.expire(now);
+                entries.admits(wanted, share)
             })
         };
-        let port = if at.port == 0 {
-            let count = u32::from(EPHEMERAL.end() - EPHEMERAL.start()) + 1;
+        let port = if wanted.at.port == 0 {
+            let (low, high) = (
+                u32::from(*wanted.range.start()),
+                u32::from(*wanted.range.end()),
+            );
+            let count = (high + 1).saturating_sub(low).max(1);
             let mut random = [0; 4];
             crate::host::random(&mut random);
             let start = u32::from_ne_bytes(random) % count;
             (0..count)
-                .map(|step| EPHEMERAL.start() + ((start + step) % count) as u16)
-                .find(|port| free(&table, *port, false))
+                .map(|step| (low + (start + step) % count) as u16)
+                .find(|port| free(*port, false))
                 .ok_or(Errno::EADDRINUSE)?
-        } else if free(&table, at.port, true) {
-            at.port
+        } else if free(wanted.at.port, true) {
+            wanted.at.port
         } else {
             return Err(Errno::EADDRINUSE);
         };
-        table.entry(port).or_default().push(Entry {
-            ip: at.ip,
-            sharing,
+        let ip = wanted.at.ip;
+        table.ports.entry(port).or_default().bound.push(Entry {
+            ip,
+            sharing: wanted.sharing,
             listening: false,
             socket: Arc::downgrade(socket),
         });
-        Ok(Endpoint { ip: at.ip, port })
+        Ok(Endpoint { ip, port })
     }
 
-    /// Takes a socket off its port.
-    pub(super) fn release(&self, socket: &T, port: u16) {
+    /// Takes a socket off its port. What it held stays held for a while after a connection that ended in TIME-WAIT.
+    pub(super) fn release(&self, socket: &T, port: u16, time_wait: bool) {
         let mut table = self.0.lock();
-        if let Some(entries) = table.get_mut(&port) {
-            entries.retain(|entry| !std::ptr::eq(entry.socket.as_ptr(), socket));
-            if entries.is_empty() {
-                table.remove(&port);
+        let Some(entries) = table.ports.get_mut(&port) else {
+            return;
+        };
+        let own = entries
+            .bound
+            .iter()
+            .position(|entry| std::ptr::eq(entry.socket.as_ptr(), socket));
+        let own = own.map(|at| entries.bound.remove(at));
+        if let (true, Some(own)) = (time_wait, own) {
+            let held = entries.held.entry((own.ip, own.sharing)).or_default();
+            held.until = Some(Instant::now() + TIME_WAIT);
+        }
+        if entries.is_empty() {
+            table.ports.remove(&port);
+        }
+    }
+
+    /// A connection at `at` holds its port.
+    pub(super) fn hold(&self, at: Endpoint, sharing: Sharing) {
+        let mut table = self.0.lock();
+        let entries = table.ports.entry(at.port).or_default();
+        entries.held.entry((at.ip, sharing)).or_default().alive += 1;
+    }
+
+    /// It is over.
+    pub(super) fn let_go(&self, at: Endpoint, sharing: Sharing, time_wait: bool) {
+        let mut table = self.0.lock();
+        let Some(entries) = table.ports.get_mut(&at.port) else {
+            return;
+        };
+        if let Some(held) = entries.held.get_mut(&(at.ip, sharing)) {
+            held.alive = held.alive.saturating_sub(1);
+            if time_wait {
+                held.until = Some(Instant::now() + TIME_WAIT);
             }
+        }
+        entries.expire(Instant::now());
+        if entries.is_empty() {
+            table.ports.remove(&at.port);
         }
     }
 
     /// Marks a socket as listening: `EADDRINUSE` if another listens there and both do not share by SO_REUSEPORT.
     pub(super) fn listen(&self, socket: &T, port: u16) -> Result<()> {
         let mut table = self.0.lock();
-        let entries = table.get_mut(&port).ok_or(Errno::EINVAL)?;
+        let entries = &mut table.ports.get_mut(&port).ok_or(Errno::EINVAL)?.bound;
         let own = entries
             .iter()
             .position(|entry| std::ptr::eq(entry.socket.as_ptr(), socket))
@@ -137,40 +250,60 @@ impl<T> Ports<T> {
         Ok(())
     }
 
-    /// The socket that gets what is sent to `to`: of those that match best, and that `wanted` rates highest, the oldest.
+    /// The socket that gets what `from` sends to `to`: of those that match best, and that `wanted` rates highest, the one that was bound last; of
+    /// several that share by SO_REUSEPORT one by both ends.
     pub(super) fn find(
         &self,
+        from: Endpoint,
         to: Endpoint,
         wanted: impl Fn(&Arc<T>) -> Option<u32>,
     ) -> Option<Arc<T>> {
-        let candidates: Vec<(u32, Arc<T>)> = {
+        let (candidates, spread) = {
             let table = self.0.lock();
-            table
+            let all: Vec<(u32, bool, Arc<T>)> = table
+                .ports
                 .get(&to.port)?
+                .bound
                 .iter()
                 .filter_map(|entry| {
                     let quality = matches(entry.ip, &entry.sharing, to.ip)?;
-                    Some((quality, entry.socket.upgrade()?))
+                    let shares = entry.sharing.reuse_port.is_some();
+                    Some((quality, shares, entry.socket.upgrade()?))
                 })
-                .collect()
+                .collect();
+            let spread = if all.len() > 1 {
+                table.spread.hash_one((from, to)) as usize
+            } else {
+                0
+            };
+            (all, spread)
         };
-        let mut best: Option<(u32, Arc<T>)> = None;
-        for (quality, socket) in candidates {
+        let mut best: Vec<(bool, Arc<T>)> = Vec::new();
+        let mut highest = None;
+        for (quality, shares, socket) in candidates {
             let Some(rating) = wanted(&socket) else {
                 continue;
             };
             let total = rating * 8 + quality;
-            if best.as_ref().is_none_or(|(so_far, _)| total > *so_far) {
-                best = Some((total, socket));
+            if highest < Some(total) {
+                highest = Some(total);
+                best.clear();
+            }
+            if highest == Some(total) {
+                best.push((shares, socket));
             }
         }
-        best.map(|(_, socket)| socket)
+        if best.iter().all(|(shares, _)| *shares) && !best.is_empty() {
+            let at = spread % best.len();
+            return Some(best.swap_remove(at).1);
+        }
+        best.pop().map(|(_, socket)| socket)
     }
 
     /// Every socket that what is sent to `to`, a group or everybody, is for.
     pub(super) fn all(&self, to: Endpoint) -> Vec<Arc<T>> {
         let table = self.0.lock();
-        let entries = table.get(&to.port).into_iter().flatten();
+        let entries = table.ports.get(&to.port).into_iter().flat_map(|p| &p.bound);
         entries
             .filter(|entry| matches(entry.ip, &entry.sharing, to.ip).is_some())
             .filter_map(|entry| entry.socket.upgrade())

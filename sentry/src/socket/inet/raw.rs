@@ -1,37 +1,34 @@
-//! Raw and ping sockets (`raw(7)`, `icmp(7)`): ICMP echo to this sandbox itself is answered here, everything else goes through the packet stack.
+//! Raw and ping sockets (`raw(7)`, `icmp(7)`): what is sent to this sandbox itself stays in memory, everything else goes through the packet stack.
 //!
 //! Lock order: the table's lock and a socket's are leaves; queues are notified with none held.
 
-use std::any::Any;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Weak};
 
 use abi::socket as so;
-use abi::{UserAddr, UserOut};
 use netstack::{Arrived, PacketOptions, RawPacket};
 use parking_lot::Mutex;
 
-use super::options::ProtocolOptions;
+use super::caller::Initial;
+use super::control::{Failure, Meta, PerMessage};
+use super::datagram::{Datagram, Datagrams};
+use super::multicast::Memberships;
+use super::names::*;
+use super::options::Kind;
 use super::outside::{self, Way};
+use super::tables::{Row, Shown};
+use super::udp::UdpSocket;
 use super::{Endpoint, Family};
-use crate::error::{Errno, Result, SysResult};
-use crate::socket::inbox::{Inbox, OVERHEAD, Packet};
-use crate::socket::options::{Options, cut, int};
-use crate::socket::{ControlMessage, Message, SockAddr, SocketOps};
-use crate::task::CurrentTask;
+use crate::error::{Errno, Result};
+use crate::socket::interface;
 use crate::task::namespaces::NetNamespace;
-use crate::vfs::{File, FileOps, IoCx, Sink, Source};
-use crate::wait::{Events, WaitQueue};
+use crate::vfs::Source;
 
-const ICMP: u8 = 1;
-const ICMP6: u8 = 58;
+pub(super) const ICMP: u8 = 1;
+pub(super) const ICMP6: u8 = 58;
+const UDP: u8 = 17;
 /// IPPROTO_RAW: the guest writes the IP header itself.
 const RAW: i32 = 255;
-const SOL_RAW: i32 = 255;
-const SOL_ICMPV6: i32 = 58;
-/// ICMP_FILTER and ICMPV6_FILTER.
-const FILTER: i32 = 1;
-const IP_HDRINCL: i32 = 3;
 /// Largest payload.
 const MAX: usize = 65_515;
 
@@ -50,9 +47,10 @@ impl RawTable {
         }
     }
 
-    fn remove(&self, net: &NetNamespace) {
+    /// A socket is closed; others may still use it for a moment.
+    pub(super) fn closed(&self, net: &NetNamespace, socket: &Arc<RawSocket>) {
         let mut all = self.0.lock();
-        all.retain(|other| other.strong_count() > 0);
+        all.retain(|other| !std::ptr::eq(other.as_ptr(), Arc::as_ptr(socket)));
         let empty = all.is_empty();
         drop(all);
         if let Some(stack) = outside::stack(net).filter(|_| empty) {
@@ -60,11 +58,39 @@ impl RawTable {
         }
     }
 
+    /// Whether there is any socket.
+    pub(super) fn wants_copies(&self) -> bool {
+        !self.0.lock().is_empty()
+    }
+
+    fn all(&self) -> Vec<Arc<RawSocket>> {
+        self.0.lock().iter().filter_map(Weak::upgrade).collect()
+    }
+
     /// A packet, for every socket that wants it.
     pub(super) fn arrived(&self, arrived: &Arrived) {
-        let all: Vec<Arc<RawSocket>> = self.0.lock().iter().filter_map(Weak::upgrade).collect();
-        for socket in all {
+        for socket in self.all() {
             socket.take(arrived);
+        }
+    }
+
+    /// A UDP datagram that stays in the sandbox, as packets would carry it.
+    pub(super) fn datagram_here(&self, from: Endpoint, bytes: &[u8], meta: &Meta) {
+        let mut payload = from.port.to_be_bytes().to_vec();
+        payload.extend_from_slice(&meta.to.port.to_be_bytes());
+        payload.extend_from_slice(&((bytes.len() + 8) as u16).to_be_bytes());
+        // The checksum is left to the device, as on Linux's loopback.
+        payload.extend_from_slice(&[0; 2]);
+        payload.extend_from_slice(bytes);
+        self.arrived(&made_up(
+            from.ip, meta.to.ip, UDP, &payload, meta.ttl, meta.tos,
+        ));
+    }
+
+    /// An ICMP error about a packet of a raw or ping socket.
+    pub(super) fn failed(&self, protocol: u8, ident: u16, failure: &Failure, hard: bool) {
+        for socket in self.all() {
+            socket.failed(protocol, ident, failure, hard);
         }
     }
 }
@@ -72,8 +98,8 @@ impl RawTable {
 #[derive(Default)]
 struct State {
     local: Option<IpAddr>,
-    remote: Option<IpAddr>,
-    /// Identifier of a ping socket.
+    remote: Option<Endpoint>,
+    /// Identifier of a ping socket; 0: none yet.
     ident: u16,
     header_included: bool,
     /// ICMP_FILTER: types that are not wanted; for ICMPv6 256 bits.
@@ -82,63 +108,89 @@ struct State {
 
 /// A raw or ping socket.
 pub(super) struct RawSocket {
-    family: Family,
-    ping: bool,
-    protocol_number: i32,
-    net: Arc<NetNamespace>,
+    pub(super) family: Family,
+    pub(super) ping: bool,
+    pub(super) protocol_number: i32,
+    pub(super) net: Arc<NetNamespace>,
     state: Mutex<State>,
-    inbox: Mutex<Inbox>,
-    queue: WaitQueue,
-    options: Mutex<Options>,
-    protocol: Mutex<ProtocolOptions>,
+    pub(super) datagrams: Datagrams,
+    pub(super) groups: Memberships,
 }
 
-struct RawFile {
-    socket: Option<Arc<RawSocket>>,
-    ino: u64,
-}
-
-/// A new socket; permission was looked at.
-pub(super) fn create(task: &CurrentTask, family: Family, ping: bool, protocol: i32) -> Arc<File> {
-    let net = task.namespaces().net.clone();
-    let mut ident = [0; 2];
-    crate::host::random(&mut ident);
-    let socket = Arc::new(RawSocket {
-        family,
-        ping,
-        protocol_number: protocol,
-        net: net.clone(),
-        state: Mutex::new(State {
-            ident: u16::from_ne_bytes(ident).max(1),
-            header_included: protocol == RAW,
-            ..State::default()
-        }),
-        inbox: Mutex::default(),
-        queue: WaitQueue::new(),
-        options: Mutex::default(),
-        protocol: Mutex::default(),
-    });
-    net.objects.get::<RawTable>().add(&net, &socket);
-    crate::socket::new_file(task, |ino| {
-        Box::new(RawFile {
-            socket: Some(socket),
+impl Shown for RawSocket {
+    fn row(&self, uid: u32, ino: u64) -> Option<Row> {
+        const ESTABLISHED: u8 = 1;
+        const CLOSE: u8 = 7;
+        let any = Endpoint::any(self.family).ip;
+        let (local, remote) = {
+            let state = self.state.lock();
+            let port = if self.ping {
+                state.ident
+            } else {
+                self.protocol_number as u16
+            };
+            let ip = state.local.unwrap_or(any);
+            (Endpoint { ip, port }, state.remote)
+        };
+        let options = self.datagrams.options.lock();
+        Some(Row {
+            local,
+            remote: remote.map(|to| Endpoint { port: 0, ..to }),
+            state: if remote.is_some() { ESTABLISHED } else { CLOSE },
+            send_queue: 0,
+            receive_queue: self.datagrams.used(),
+            backlog: None,
+            uid,
             ino,
+            v6: self.family == Family::V6,
+            v6_only: false,
+            cookie: options.cookie(),
+            interface: options.device().unwrap_or(0),
+            lost: self.datagrams.lost(),
         })
-    })
+    }
 }
 
 impl RawSocket {
+    /// A new socket; permission was looked at.
+    pub(super) fn new(
+        net: &Arc<NetNamespace>,
+        family: Family,
+        ping: bool,
+        protocol: i32,
+        initial: &Initial,
+    ) -> Arc<Self> {
+        let options = super::udp::initial_options(family, initial);
+        let socket = Arc::new(Self {
+            family,
+            ping,
+            protocol_number: protocol,
+            net: net.clone(),
+            state: Mutex::new(State {
+                header_included: protocol == RAW,
+                ..State::default()
+            }),
+            datagrams: Datagrams::new(Kind::Raw, family, options),
+            groups: Memberships::default(),
+        });
+        net.objects.get::<RawTable>().add(net, &socket);
+        socket
+    }
+
     /// Keeps a packet if it is for this socket.
     fn take(&self, arrived: &Arrived) {
         let v4 = self.family == Family::V4;
-        if i32::from(arrived.protocol) != self.protocol_number || arrived.to.is_ipv4() != v4 {
+        if i32::from(arrived.protocol) != self.protocol_number
+            || arrived.to.is_ipv4() != v4
+            || !self.datagrams.takes_from(arrived.interface)
+        {
             return;
         }
         let payload = &arrived.packet[arrived.payload..];
         {
             let state = self.state.lock();
             let here = state.local.is_none_or(|ip| ip == arrived.to.ip());
-            let theirs = state.remote.is_none_or(|ip| ip == arrived.from.ip());
+            let theirs = state.remote.is_none_or(|to| to.ip == arrived.from.ip());
             if !here || !theirs {
                 return;
             }
@@ -164,46 +216,64 @@ impl RawSocket {
         } else {
             payload.to_vec()
         };
-        let from = Endpoint {
-            ip: arrived.from.ip(),
-            port: 0,
-        };
-        let room = self.options.lock().rcvbuf;
-        {
-            let mut inbox = self.inbox.lock();
-            if inbox.used() + bytes.len() + OVERHEAD > room {
+        self.datagrams.deliver(Datagram {
+            bytes,
+            from: Endpoint {
+                ip: arrived.from.ip(),
+                port: 0,
+            },
+            meta: Meta::of(arrived),
+        });
+    }
+
+    fn failed(&self, protocol: u8, ident: u16, failure: &Failure, hard: bool) {
+        if i32::from(protocol) != self.protocol_number {
+            return;
+        }
+        let connected = {
+            let state = self.state.lock();
+            if self.ping && ident != state.ident {
                 return;
             }
-            inbox.push(Packet {
-                from: Some(from.show(self.family)),
-                control: self.control(arrived),
-                ..Packet::new(bytes)
-            });
+            let theirs = state.remote.is_none_or(|to| to.ip == failure.to.ip);
+            if !theirs {
+                return;
+            }
+            state.remote.is_some()
+        };
+        if self.datagrams.wants_failures(failure.to) || (connected && hard) {
+            self.datagrams.fail(failure.clone());
         }
-        self.queue.notify(Events::IN | Events::RDNORM);
     }
 
-    fn control(&self, arrived: &Arrived) -> Vec<ControlMessage> {
-        self.protocol.lock().control(arrived)
+    /// The identifier of a ping socket, chosen at first need.
+    fn ident(&self) -> u16 {
+        let mut state = self.state.lock();
+        if state.ident == 0 {
+            let mut random = [0; 2];
+            crate::host::random(&mut random);
+            // Among the ports that are chosen for others.
+            state.ident = u16::from_ne_bytes(random) | 0x8000;
+        }
+        state.ident
     }
 
-    fn send_to(&self, src: &mut dyn Source, to: Option<Endpoint>) -> Result<usize> {
-        if let Some(error) = self.inbox.lock().error.take() {
-            return Err(error);
-        }
-        let (remote, local, ident, header_included) = {
+    pub(super) fn send_to(
+        &self,
+        src: &mut dyn Source,
+        to: Option<Endpoint>,
+        message: &PerMessage,
+    ) -> Result<usize> {
+        self.datagrams.check_send()?;
+        let (remote, local, header_included) = {
             let state = self.state.lock();
-            (
-                state.remote,
-                state.local,
-                state.ident,
-                state.header_included,
-            )
+            (state.remote, state.local, state.header_included)
         };
         let to = to
-            .map(|to| to.definite().ip)
+            .map(Endpoint::definite)
             .or(remote)
-            .ok_or(Errno::EDESTADDRREQ)?;
+            .ok_or(Errno::EDESTADDRREQ)?
+            .ip;
         let len = src.remaining();
         if len > MAX {
             return Err(Errno::EMSGSIZE);
@@ -224,27 +294,35 @@ impl RawSocket {
             if bytes.len() < 8 || bytes[0] != request || bytes[1] != 0 {
                 return Err(Errno::EINVAL);
             }
-            bytes[4..6].copy_from_slice(&ident.to_be_bytes());
+            bytes[4..6].copy_from_slice(&self.ident().to_be_bytes());
         }
-        let icmp = matches!(self.protocol_number, 1 | 58);
         if self.ping && to.is_ipv4() {
             fill_checksum(&mut bytes);
         }
-        let way = outside::way(&self.net, to)?;
-        let (Way::Loopback(source) | Way::Out(source)) = way;
-        let from = local.unwrap_or(source);
+        let device = self.datagrams.options.lock().device();
+        let through = self.groups.through().1.filter(|_| to.is_multicast());
+        let interface = message.interface.or(device).or(through);
+        let mut way = outside::way(&self.net, to, interface)?;
+        if let Some(source) = message.source.or(local) {
+            way = way.from(source);
+        }
+        let from = way.source();
+        if from.is_ipv4() != to.is_ipv4() {
+            return Err(Errno::EINVAL);
+        }
         let (protocol, payload) = if header_included {
             let head = usize::from(bytes[0] & 0xf) * 4;
             (bytes[9], &bytes[head..])
         } else {
             (self.protocol_number as u8, &bytes[..])
         };
+        let options = self.packet_options(to, message, header_included.then_some(&bytes));
         match way {
-            Way::Loopback(_) if icmp => self.answer_self(from, to, &bytes),
-            Way::Loopback(_) => {}
-            Way::Out(_) => {
+            Way::Loopback(_) => self.deliver_here(from, to, protocol, payload, &options),
+            Way::Out { interface, .. } => {
                 let stack = outside::stack(&self.net).ok_or(Errno::ENETUNREACH)?;
-                if stack.is_broadcast(to) && !self.options.lock().is_on(so::SO_BROADCAST) {
+                let broadcast = self.datagrams.options.lock().is_on(so::SO_BROADCAST);
+                if stack.is_broadcast(to) && !broadcast {
                     return Err(Errno::EACCES);
                 }
                 let raw = RawPacket {
@@ -254,16 +332,22 @@ impl RawSocket {
                     payload,
                     fill_checksum: protocol == ICMP6,
                 };
-                stack.send_raw(
-                    &raw,
-                    &self.packet_options(to, header_included.then_some(&bytes)),
-                )?;
+                let options = PacketOptions {
+                    interface,
+                    ..options
+                };
+                stack.send_raw(&raw, &options)?;
             }
         }
         Ok(len)
     }
 
-    fn packet_options(&self, to: IpAddr, header: Option<&Vec<u8>>) -> PacketOptions {
+    fn packet_options(
+        &self,
+        to: IpAddr,
+        message: &PerMessage,
+        header: Option<&Vec<u8>>,
+    ) -> PacketOptions {
         if let Some(header) = header {
             return PacketOptions {
                 ttl: header.get(8).copied(),
@@ -271,328 +355,216 @@ impl RawSocket {
                 ..PacketOptions::default()
             };
         }
-        let protocol = self.protocol.lock();
-        let (level, ttl, tos) = match to {
-            IpAddr::V4(_) => (so::IPPROTO_IP, 2, 1),
-            IpAddr::V6(_) => (so::IPPROTO_IPV6, 16, 67),
+        let protocol = self.datagrams.protocol.lock();
+        let (level, ttl, many, tos, discover) = match to {
+            IpAddr::V4(_) => (
+                so::IPPROTO_IP,
+                IP_TTL,
+                IP_MULTICAST_TTL,
+                IP_TOS,
+                IP_MTU_DISCOVER,
+            ),
+            IpAddr::V6(_) => (
+                so::IPPROTO_IPV6,
+                IPV6_UNICAST_HOPS,
+                IPV6_MULTICAST_HOPS,
+                IPV6_TCLASS,
+                IPV6_MTU_DISCOVER,
+            ),
         };
+        const PMTUDISC_DO: i32 = 2;
+        let of_socket = |name| u8::try_from(protocol.value(level, name)).ok();
+        let ttl = if to.is_multicast() { many } else { ttl };
         PacketOptions {
-            ttl: u8::try_from(protocol.value(level, ttl)).ok(),
-            tos: u8::try_from(protocol.value(level, tos)).unwrap_or(0),
-            dont_fragment: protocol.value(level, if to.is_ipv4() { 10 } else { 23 }) == 2,
+            ttl: message.ttl.or_else(|| of_socket(ttl)),
+            tos: message.tos.or_else(|| of_socket(tos)).unwrap_or(0),
+            dont_fragment: protocol.value(level, discover) == PMTUDISC_DO,
             interface: None,
         }
     }
 
-    /// An ICMP message to the sandbox itself: sockets see it, and the answer to an echo request.
-    fn answer_self(&self, from: IpAddr, to: IpAddr, message: &[u8]) {
+    /// A packet to the sandbox itself: raw sockets see it, echo requests are answered, datagrams delivered.
+    fn deliver_here(
+        &self,
+        from: IpAddr,
+        to: IpAddr,
+        protocol: u8,
+        payload: &[u8],
+        options: &PacketOptions,
+    ) {
         let table = self.net.objects.get::<RawTable>();
-        let (protocol, request, reply) = match to {
-            IpAddr::V4(_) => (ICMP, 8, 0),
-            IpAddr::V6(_) => (ICMP6, 128, 129),
-        };
-        table.arrived(&made_up(from, to, protocol, message));
-        if message.first() == Some(&request) {
-            let mut answer = message.to_vec();
-            answer[0] = reply;
-            if to.is_ipv4() {
-                fill_checksum(&mut answer);
+        let ttl = options.ttl.unwrap_or(64);
+        let mut message = payload.to_vec();
+        if protocol == ICMP6 {
+            fill_checksum_v6(from, to, &mut message);
+        }
+        let packet = made_up(from, to, protocol, &message, ttl, options.tos);
+        table.arrived(&packet);
+        let (request, reply) = match protocol {
+            ICMP if to.is_ipv4() => (8, 0),
+            ICMP6 if to.is_ipv6() => (128, 129),
+            UDP => {
+                if let Some(datagram) = as_datagram(packet) {
+                    UdpSocket::arrived(&self.net, &datagram);
+                }
+                return;
             }
-            table.arrived(&made_up(to, from, protocol, &answer));
+            _ => return,
+        };
+        if message.first() == Some(&request) {
+            message[0] = reply;
+            if to.is_ipv4() {
+                fill_checksum(&mut message);
+            } else {
+                fill_checksum_v6(to, from, &mut message);
+            }
+            table.arrived(&made_up(to, from, protocol, &message, 64, options.tos));
         }
     }
 
-    fn receive_one(&self, dst: &mut dyn Sink, flags: i32) -> Result<Message> {
-        let packet = {
-            let mut inbox = self.inbox.lock();
-            if let Some(error) = inbox.error.take() {
-                return Err(error);
-            }
-            if flags & so::MSG_PEEK == 0 {
-                inbox.pop()
-            } else {
-                inbox.front().map(|front| Packet {
-                    from: front.from.clone(),
-                    control: front.control.clone(),
-                    ..Packet::new(front.bytes().to_vec())
-                })
-            }
+    pub(super) fn bind_to(&self, at: Endpoint) -> Result<()> {
+        outside::check_local(&self.net, Endpoint { port: 0, ..at }, false)?;
+        let mut state = self.state.lock();
+        if state.remote.is_some() && !self.ping {
+            return Err(Errno::EINVAL);
         }
-        .ok_or(Errno::EAGAIN)?;
-        let whole = packet.bytes().len();
-        let fits = whole.min(dst.remaining());
-        if fits > 0 && dst.put(&packet.bytes()[..fits])? < fits {
-            return Err(Errno::EFAULT);
+        state.local = (!at.ip.is_unspecified()).then_some(at.ip);
+        if self.ping {
+            state.ident = at.port;
+            drop(state);
+            self.ident();
         }
-        Ok(Message {
-            len: if flags & so::MSG_TRUNC != 0 {
-                whole
-            } else {
-                fits
-            },
-            from: packet.from,
-            control: packet.control,
-            flags: if fits < whole { so::MSG_TRUNC } else { 0 },
-            ..Message::default()
-        })
+        Ok(())
     }
+
+    pub(super) fn connect_to(&self, to: Endpoint) -> Result<()> {
+        let to = to.definite();
+        let device = self.datagrams.options.lock().device();
+        let way = outside::way(&self.net, to.ip, device)?;
+        let mut state = self.state.lock();
+        state.remote = Some(to);
+        state.local.get_or_insert(way.source());
+        Ok(())
+    }
+
+    pub(super) fn disconnect(&self) {
+        let mut state = self.state.lock();
+        state.remote = None;
+        state.local = None;
+    }
+
+    pub(super) fn remote(&self) -> Option<Endpoint> {
+        self.state.lock().remote
+    }
+
+    /// What `getsockname` shows: as a port the identifier, or the protocol.
+    pub(super) fn local(&self) -> Endpoint {
+        let state = self.state.lock();
+        let ip = state.local.unwrap_or(Endpoint::any(self.family).ip);
+        let port = if self.ping {
+            state.ident
+        } else {
+            self.protocol_number as u16
+        };
+        Endpoint { ip, port }
+    }
+
+    pub(super) fn header_included(&self) -> bool {
+        self.state.lock().header_included
+    }
+
+    pub(super) fn include_header(&self, on: bool) {
+        self.state.lock().header_included = on;
+    }
+
+    /// ICMP_FILTER or ICMPV6_FILTER.
+    pub(super) fn filter(&self) -> [u32; 8] {
+        self.state.lock().filter
+    }
+
+    pub(super) fn set_filter(&self, value: &[u8]) {
+        let mut state = self.state.lock();
+        for (word, bytes) in state.filter.iter_mut().zip(value.as_chunks::<4>().0) {
+            *word = u32::from_ne_bytes(*bytes);
+        }
+    }
+}
+
+/// The one's complement sum of 16-bit words, not folded.
+fn sum(bytes: &[u8]) -> u32 {
+    bytes.chunks(2).fold(0, |sum, pair| {
+        sum + (u32::from(pair[0]) << 8 | u32::from(pair.get(1).copied().unwrap_or(0)))
+    })
+}
+
+fn fold(mut sum: u32) -> [u8; 2] {
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    (!sum as u16).to_be_bytes()
 }
 
 /// Sums up an ICMP message.
 fn fill_checksum(message: &mut [u8]) {
-    if message.len() < 4 {
+    if message.len() >= 4 {
+        message[2..4].fill(0);
+        let sum = fold(sum(message));
+        message[2..4].copy_from_slice(&sum);
+    }
+}
+
+/// Sums up an ICMPv6 message with its pseudo-header.
+fn fill_checksum_v6(from: IpAddr, to: IpAddr, message: &mut [u8]) {
+    let (IpAddr::V6(from), IpAddr::V6(to)) = (from, to) else {
         return;
+    };
+    if message.len() >= 4 {
+        message[2..4].fill(0);
+        let pseudo = sum(&from.octets()) + sum(&to.octets());
+        let total = pseudo + message.len() as u32 + u32::from(ICMP6) + sum(message);
+        message[2..4].copy_from_slice(&fold(total));
     }
-    message[2..4].fill(0);
-    let mut sum = 0_u32;
-    for pair in message.chunks(2) {
-        sum += u32::from(pair[0]) << 8 | u32::from(pair.get(1).copied().unwrap_or(0));
-    }
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    message[2..4].copy_from_slice(&(!sum as u16).to_be_bytes());
 }
 
 /// A packet that never was on a wire.
-fn made_up(from: IpAddr, to: IpAddr, protocol: u8, payload: &[u8]) -> Arrived {
-    const TTL: u8 = 64;
+fn made_up(from: IpAddr, to: IpAddr, protocol: u8, payload: &[u8], ttl: u8, tos: u8) -> Arrived {
     let mut packet = Vec::new();
     if let (IpAddr::V4(from), IpAddr::V4(to)) = (from, to) {
         let total = (20 + payload.len()) as u16;
-        packet.extend_from_slice(&[0x45, 0]);
+        packet.extend_from_slice(&[0x45, tos]);
         packet.extend_from_slice(&total.to_be_bytes());
-        packet.extend_from_slice(&[0, 0, 0, 0, TTL, protocol, 0, 0]);
+        packet.extend_from_slice(&[0, 0, 0, 0, ttl, protocol, 0, 0]);
         packet.extend_from_slice(&from.octets());
         packet.extend_from_slice(&to.octets());
+        let sum = fold(sum(&packet));
+        packet[10..12].copy_from_slice(&sum);
     }
     let start = packet.len();
     packet.extend_from_slice(payload);
     Arrived {
-        interface: 1,
+        interface: interface::INDEX as u32,
         from: SocketAddr::new(from, 0),
         to: SocketAddr::new(to, 0),
         protocol,
-        ttl: TTL,
-        tos: 0,
+        ttl,
+        tos,
         packet,
         payload: start,
     }
 }
 
-impl RawFile {
-    fn socket(&self) -> Result<&Arc<RawSocket>> {
-        self.socket.as_ref().ok_or(Errno::EBADF)
+/// The datagram in a packet of UDP.
+fn as_datagram(mut packet: Arrived) -> Option<Arrived> {
+    let head = packet.packet.get(packet.payload..)?.first_chunk::<8>()?;
+    let word = |at: usize| u16::from_be_bytes([head[at], head[at + 1]]);
+    let (from, to, len) = (word(0), word(2), usize::from(word(4)));
+    let end = packet.payload.checked_add(len)?;
+    if len < 8 || end > packet.packet.len() {
+        return None;
     }
-}
-
-impl Drop for RawFile {
-    fn drop(&mut self) {
-        if let Some(socket) = self.socket.take() {
-            let net = socket.net.clone();
-            drop(socket);
-            net.objects.get::<RawTable>().remove(&net);
-        }
-    }
-}
-
-impl FileOps for RawFile {
-    fn read_at(&self, _cx: IoCx<'_>, _offset: u64, dst: &mut dyn Sink) -> SysResult<usize> {
-        Ok(self.socket()?.receive_one(dst, 0)?.len)
-    }
-    fn write_at(
-        &self,
-        _cx: IoCx<'_>,
-        _offset: u64,
-        src: &mut dyn Source,
-    ) -> SysResult<(usize, u64)> {
-        Ok((self.socket()?.send_to(src, None)?, 0))
-    }
-    fn readiness(&self) -> Events {
-        let mut events = Events::OUT | Events::WRNORM | Events::WRBAND;
-        let Some(socket) = &self.socket else {
-            return events;
-        };
-        let inbox = socket.inbox.lock();
-        if !inbox.is_empty() {
-            events |= Events::IN | Events::RDNORM;
-        }
-        if inbox.error.is_some() {
-            events |= Events::ERR;
-        }
-        events
-    }
-    fn wait_queue(&self) -> Option<&WaitQueue> {
-        self.socket.as_ref().map(|socket| &socket.queue)
-    }
-    fn ioctl(&self, task: &CurrentTask, request: u32, arg: u64) -> SysResult<i64> {
-        let count = match request {
-            so::FIONREAD => {
-                let inbox = self.socket()?.inbox.lock();
-                inbox.front().map_or(0, |packet| packet.bytes().len())
-            }
-            so::SIOCOUTQ => 0,
-            _ => return crate::socket::interface::ioctl(task, request, arg),
-        };
-        let count = i32::try_from(count).unwrap_or(i32::MAX);
-        task.memory().put(UserOut::new(UserAddr(arg)), &count)?;
-        Ok(0)
-    }
-    fn as_socket(&self) -> Option<&dyn SocketOps> {
-        Some(self)
-    }
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
-    fn anonymous_name(&self) -> Vec<u8> {
-        format!("socket:[{}]", self.ino).into_bytes()
-    }
-}
-
-impl SocketOps for RawFile {
-    fn kind(&self) -> (i32, i32, i32) {
-        let Some(socket) = &self.socket else {
-            return (0, 0, 0);
-        };
-        let kind = if socket.ping {
-            so::SOCK_DGRAM
-        } else {
-            so::SOCK_RAW
-        };
-        (socket.family.number(), kind, socket.protocol_number)
-    }
-    fn bind(&self, _task: &CurrentTask, addr: &[u8]) -> Result<()> {
-        let socket = self.socket()?;
-        let at = Endpoint::parse(addr, socket.family)?;
-        outside::check_local(&socket.net, Endpoint { port: 0, ..at })?;
-        let mut state = socket.state.lock();
-        state.local = (!at.ip.is_unspecified()).then_some(at.ip);
-        if socket.ping && at.port != 0 {
-            state.ident = at.port;
-        }
-        Ok(())
-    }
-    fn listen(&self, _task: &CurrentTask, _backlog: i32) -> Result<()> {
-        Err(Errno::EOPNOTSUPP)
-    }
-    fn connect(&self, _task: &CurrentTask, addr: &[u8]) -> Result<()> {
-        let socket = self.socket()?;
-        if Endpoint::family_of(addr)? == so::AF_UNSPEC {
-            socket.state.lock().remote = None;
-            return Ok(());
-        }
-        let to = Endpoint::parse(addr, socket.family)?.definite();
-        let way = outside::way(&socket.net, to.ip)?;
-        let (Way::Loopback(source) | Way::Out(source)) = way;
-        let mut state = socket.state.lock();
-        state.remote = Some(to.ip);
-        state.local.get_or_insert(source);
-        Ok(())
-    }
-    fn accept(&self, _task: &CurrentTask) -> Result<(Arc<File>, SockAddr)> {
-        Err(Errno::EOPNOTSUPP)
-    }
-    fn send(
-        &self,
-        _task: &CurrentTask,
-        src: &mut dyn Source,
-        to: Option<&[u8]>,
-        _control: Vec<ControlMessage>,
-        _files: Vec<Arc<File>>,
-        flags: i32,
-    ) -> SysResult<usize> {
-        if flags & so::MSG_OOB != 0 {
-            return Err(Errno::EOPNOTSUPP.into());
-        }
-        let socket = self.socket()?;
-        let to = match to {
-            None => None,
-            Some(addr) => Some(Endpoint::parse(addr, socket.family)?),
-        };
-        Ok(socket.send_to(src, to)?)
-    }
-    fn receive(&self, _task: &CurrentTask, dst: &mut dyn Sink, flags: i32) -> SysResult<Message> {
-        Ok(self.socket()?.receive_one(dst, flags)?)
-    }
-    fn shutdown(&self, _how: i32) -> Result<()> {
-        match self.socket()?.state.lock().remote {
-            Some(_) => Ok(()),
-            None => Err(Errno::ENOTCONN),
-        }
-    }
-    fn local_addr(&self) -> Result<SockAddr> {
-        let socket = self.socket()?;
-        let state = socket.state.lock();
-        let port = if socket.ping { state.ident } else { 0 };
-        let any = Endpoint::any(socket.family).ip;
-        let ip = state.local.unwrap_or(any);
-        Ok(Endpoint { ip, port }.show(socket.family))
-    }
-    fn peer_addr(&self) -> Result<SockAddr> {
-        let socket = self.socket()?;
-        let ip = socket.state.lock().remote.ok_or(Errno::ENOTCONN)?;
-        Ok(Endpoint { ip, port: 0 }.show(socket.family))
-    }
-    fn get_option(
-        &self,
-        _task: &CurrentTask,
-        level: i32,
-        name: i32,
-        max: usize,
-    ) -> Result<Vec<u8>> {
-        let socket = self.socket()?;
-        match (level, name) {
-            (so::SOL_SOCKET, _) => {}
-            (so::IPPROTO_IP, IP_HDRINCL) => {
-                let on = i32::from(socket.state.lock().header_included);
-                return Ok(cut(&on.to_ne_bytes(), max));
-            }
-            (SOL_RAW | SOL_ICMPV6, FILTER) => {
-                let filter = socket.state.lock().filter.map(u32::to_ne_bytes).concat();
-                let len = if level == SOL_RAW { 4 } else { 32 };
-                return Ok(cut(&filter[..len], max));
-            }
-            _ => return socket.protocol.lock().get(level, name, max, 0, None),
-        }
-        let number = match name {
-            so::SO_DOMAIN => socket.family.number(),
-            so::SO_TYPE => self.kind().1,
-            so::SO_PROTOCOL => socket.protocol_number,
-            so::SO_ACCEPTCONN => 0,
-            so::SO_ERROR => socket.inbox.lock().error.take().map_or(0, Errno::raw),
-            name => return socket.options.lock().get(name, max),
-        };
-        Ok(cut(&number.to_ne_bytes(), max))
-    }
-    fn set_option(&self, task: &CurrentTask, level: i32, name: i32, value: &[u8]) -> Result<()> {
-        let socket = self.socket()?;
-        match (level, name) {
-            (so::SOL_SOCKET, _) => {
-                let creds = task.creds();
-                socket.options.lock().set(&creds, name, value)
-            }
-            (so::IPPROTO_IP, IP_HDRINCL) if !socket.ping => {
-                socket.state.lock().header_included = int(value)? != 0;
-                Ok(())
-            }
-            (SOL_RAW | SOL_ICMPV6, FILTER) => {
-                let mut state = socket.state.lock();
-                for (word, bytes) in state.filter.iter_mut().zip(value.as_chunks::<4>().0) {
-                    *word = u32::from_ne_bytes(*bytes);
-                }
-                Ok(())
-            }
-            // IPV6_CHECKSUM: ICMPv6's is always filled in.
-            (SOL_RAW | so::IPPROTO_IPV6, 7) if socket.protocol_number == 58 => Ok(()),
-            _ => socket.protocol.lock().set(level, name, value),
-        }
-    }
-    fn timeout_ns(&self, send: bool) -> Option<u64> {
-        let options = self.socket.as_ref()?.options.lock();
-        if send {
-            options.send_timeout_ns
-        } else {
-            options.receive_timeout_ns
-        }
-    }
+    packet.packet.truncate(end);
+    packet.from.set_port(from);
+    packet.to.set_port(to);
+    packet.payload += 8;
+    Some(packet)
 }

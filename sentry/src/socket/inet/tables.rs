@@ -1,4 +1,4 @@
-//! `/proc/net/{tcp,tcp6,udp,udp6,dev,route,arp,if_inet6,snmp,sockstat}`: rows of what the namespace has.
+//! `/proc/net/{tcp,udp,raw,icmp,dev,route,arp,if_inet6,igmp,snmp,netstat,sockstat}` and their IPv6 kin: rows of what the namespace has.
 //!
 //! Sockets enter themselves ([`Registry`]) when they get their file. Lock order: a registry's lock is a leaf.
 
@@ -11,7 +11,9 @@ use netstack::NeighbourState;
 use parking_lot::Mutex;
 
 use super::Endpoint;
+use super::multicast::Groups;
 use super::outside;
+use super::raw::RawSocket;
 use super::tcp::TcpSocket;
 use super::udp::UdpSocket;
 use crate::fs::proc::net::{NetTables, headers};
@@ -19,21 +21,35 @@ use crate::socket::interface;
 use crate::task::namespaces::NetNamespace;
 
 /// A row of `tcp` or `udp`.
-pub(super) struct Row {
-    pub(super) local: Endpoint,
-    pub(super) remote: Option<Endpoint>,
-    pub(super) state: u8,
-    pub(super) send_queue: usize,
-    pub(super) receive_queue: usize,
-    pub(super) uid: u32,
-    pub(super) ino: u64,
-    pub(super) v6: bool,
+pub(in crate::socket) struct Row {
+    pub(in crate::socket) local: Endpoint,
+    pub(in crate::socket) remote: Option<Endpoint>,
+    pub(in crate::socket) state: u8,
+    pub(in crate::socket) send_queue: usize,
+    pub(in crate::socket) receive_queue: usize,
+    /// Of a listener: how many may wait.
+    pub(in crate::socket) backlog: Option<usize>,
+    pub(in crate::socket) uid: u32,
+    pub(in crate::socket) ino: u64,
+    pub(in crate::socket) v6: bool,
+    /// IPV6_V6ONLY.
+    pub(in crate::socket) v6_only: bool,
+    /// SO_COOKIE.
+    pub(in crate::socket) cookie: u64,
+    /// SO_BINDTODEVICE; 0: none.
+    pub(in crate::socket) interface: u32,
+    /// Packets lost for want of room.
+    pub(in crate::socket) lost: u32,
 }
 
 /// A socket that has rows.
 pub(super) trait Shown: Send + Sync {
     /// Its row; `None`: it has nothing to show.
     fn row(&self, uid: u32, ino: u64) -> Option<Row>;
+    /// Rows of sockets that have no file yet.
+    fn more_rows(&self, _uid: u32) -> Vec<Row> {
+        Vec::new()
+    }
 }
 
 /// The open sockets of one protocol by inode number, in a namespace's `objects`.
@@ -52,7 +68,7 @@ impl<T: Shown> Registry<T> {
     pub(super) fn remove(&self, ino: u64) {
         self.0.lock().remove(&ino);
     }
-    fn rows(&self) -> Vec<Row> {
+    pub(super) fn rows(&self) -> Vec<Row> {
         let mut all: Vec<(u64, u32, Arc<T>)> = self
             .0
             .lock()
@@ -61,8 +77,24 @@ impl<T: Shown> Registry<T> {
             .collect();
         all.sort_by_key(|(ino, ..)| *ino);
         all.iter()
-            .filter_map(|(ino, uid, socket)| socket.row(*uid, *ino))
+            .flat_map(|(ino, uid, socket)| {
+                let mut rows = socket.more_rows(*uid);
+                rows.extend(socket.row(*uid, *ino));
+                rows
+            })
             .collect()
+    }
+
+    /// Those that `wanted` says.
+    fn filtered(&self, wanted: impl Fn(&T) -> bool) -> Self {
+        let mut all = self.0.lock().clone();
+        all.retain(|_, (_, socket)| socket.upgrade().is_some_and(|socket| wanted(&socket)));
+        Self(Mutex::new(all))
+    }
+
+    /// How many there are.
+    fn len(&self) -> usize {
+        self.0.lock().len()
     }
 }
 
@@ -82,8 +114,17 @@ pub(super) fn ensure(net: &Arc<NetNamespace>) {
         };
         add("tcp", |net| tcp(net, false));
         add("tcp6", |net| tcp(net, true));
+        add("unix", crate::socket::unix::text);
         add("udp", |net| udp(net, false));
         add("udp6", |net| udp(net, true));
+        add("raw", |net| raw(net, false));
+        add("raw6", |net| raw(net, true));
+        add("icmp", |net| ping(net, false));
+        add("icmp6", |net| ping(net, true));
+        add("igmp", igmp);
+        add("ipv6_route", ipv6_route);
+        add("netstat", netstat);
+        add("sockstat6", sockstat6);
         add("dev", dev);
         add("route", route);
         add("arp", arp);
@@ -131,8 +172,8 @@ fn ends(row: &Row, v6: bool) -> String {
     )
 }
 
-fn tcp(net: &NetNamespace, v6: bool) -> String {
-    const WIDTH: usize = 149;
+/// All rows of TCP, listeners first; also connections that no socket has.
+pub(in crate::socket) fn tcp_rows(net: &NetNamespace) -> Vec<Row> {
     let mut rows = net.objects.get::<Registry<TcpSocket>>().rows();
     if let Some(stack) = outside::stack(net) {
         let nobodys = stack.connections().into_iter().filter(|row| row.orphan);
@@ -142,14 +183,41 @@ fn tcp(net: &NetNamespace, v6: bool) -> String {
             state: row.state,
             send_queue: row.send_queue,
             receive_queue: row.receive_queue,
+            backlog: None,
             uid: 0,
             ino: 0,
             v6: row.local.is_ipv6(),
+            v6_only: false,
+            cookie: 0,
+            interface: 0,
+            lost: 0,
         }));
     }
+    rows.sort_by_key(|row| row.state != super::tcp::LISTEN);
+    rows
+}
+
+/// All rows of UDP.
+pub(in crate::socket) fn udp_rows(net: &NetNamespace) -> Vec<Row> {
+    net.objects.get::<Registry<UdpSocket>>().rows()
+}
+
+/// All rows of raw sockets.
+pub(in crate::socket) fn raw_rows_of(net: &NetNamespace) -> Vec<Row> {
+    raw_rows(net, false)
+}
+
+/// All rows of raw sockets, or of ping sockets.
+pub(super) fn raw_rows(net: &NetNamespace, ping: bool) -> Vec<Row> {
+    let registry = net.objects.get::<Registry<RawSocket>>();
+    let wanted = registry.filtered(|socket| socket.ping == ping);
+    wanted.rows()
+}
+
+fn tcp(net: &NetNamespace, v6: bool) -> String {
+    const WIDTH: usize = 149;
+    let rows = tcp_rows(net);
     let mut text = headers(if v6 { "tcp6" } else { "tcp" }).to_owned();
-    // Listeners come first.
-    rows.sort_by_key(|row| row.state != 10);
     for (number, row) in rows.iter().filter(|row| row.v6 == v6).enumerate() {
         let line = format!(
             "{number:4}: {} 00:00000000 00000000 {:5}        0 {} 1 0000000000000000 100 0 0 10 0",
@@ -166,24 +234,108 @@ fn tcp(net: &NetNamespace, v6: bool) -> String {
     text
 }
 
-fn udp(net: &NetNamespace, v6: bool) -> String {
-    const WIDTH: usize = 127;
-    let rows = net.objects.get::<Registry<UdpSocket>>().rows();
-    let mut text = headers(if v6 { "udp6" } else { "udp" }).to_owned();
+fn datagrams(header: &str, rows: &[Row], v6: bool, width: usize) -> String {
+    let mut text = header.to_owned();
     for (number, row) in rows.iter().filter(|row| row.v6 == v6).enumerate() {
         let line = format!(
-            "{number:5}: {} 00:00000000 00000000 {:5}        0 {} 2 0000000000000000 0",
+            "{number:5}: {} 00:00000000 00000000 {:5}        0 {} 2 0000000000000000 {}",
             ends(row, v6),
             row.uid,
-            row.ino
+            row.ino,
+            row.lost
         );
         let _ = if v6 {
             writeln!(text, "{line}")
         } else {
-            writeln!(text, "{line:WIDTH$}")
+            writeln!(text, "{line:width$}")
         };
     }
     text
+}
+
+fn udp(net: &NetNamespace, v6: bool) -> String {
+    const WIDTH: usize = 127;
+    let name = if v6 { "udp6" } else { "udp" };
+    datagrams(headers(name), &udp_rows(net), v6, WIDTH)
+}
+
+fn raw(net: &NetNamespace, v6: bool) -> String {
+    let name = if v6 { "raw6" } else { "raw" };
+    datagrams(headers(name), &raw_rows(net, false), v6, 0)
+}
+
+fn ping(net: &NetNamespace, v6: bool) -> String {
+    const WIDTH: usize = 127;
+    let name = if v6 { "icmp6" } else { "icmp" };
+    datagrams(headers(name), &raw_rows(net, true), v6, WIDTH)
+}
+
+/// Groups of IPv4, by interface. Everybody is in the one of all hosts.
+fn igmp(net: &NetNamespace) -> String {
+    let mut text = headers("igmp").to_owned();
+    let all = net.objects.get::<Groups>().list();
+    for link in interface::links(net) {
+        let index = link.index as u32;
+        let here: Vec<_> = all
+            .iter()
+            .filter(|(group, at, _)| group.is_ipv4() && *at == index)
+            .collect();
+        let count = here.len() + 1;
+        let _ = writeln!(text, "{index}\t{:<10}: {count:5}      V3", link.name);
+        for (group, _, users) in here {
+            let group = hex(*group, false);
+            let _ = writeln!(text, "\t\t\t\t{group} {users:5} 0:00000000\t\t0");
+        }
+        let _ = writeln!(text, "\t\t\t\t010000E0     1 0:00000000\t\t0");
+    }
+    text
+}
+
+fn ipv6_route(net: &NetNamespace) -> String {
+    const UP: u32 = 1;
+    const GATEWAY: u32 = 2;
+    let octets = |ip: IpAddr| match ip {
+        IpAddr::V6(ip) => ip
+            .octets()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect::<String>(),
+        IpAddr::V4(_) => String::new(),
+    };
+    let any = IpAddr::from([0_u16; 8]);
+    let mut text = String::new();
+    if let Some(stack) = outside::stack(net) {
+        let routes = stack.setup().routes.iter();
+        for route in routes.filter(|route| route.destination.is_ipv6()) {
+            let flags = UP | route.gateway.map_or(0, |_| GATEWAY);
+            let _ = writeln!(
+                text,
+                "{} {:02x} {} 00 {} {:08x} 00000001 00000000 {flags:08x} {:>8}",
+                octets(route.destination),
+                route.prefix,
+                octets(any),
+                octets(route.gateway.unwrap_or(any)),
+                route.metric,
+                interface_name(net, route.interface)
+            );
+        }
+    }
+    text
+}
+
+/// The few of Linux's extended counters that have something to count here.
+fn netstat(net: &NetNamespace) -> String {
+    let counters = outside::stack(net).map(|stack| stack.counters());
+    let (overflows, octets_in, octets_out) = counters.map_or((0, 0, 0), |(all, links)| {
+        (
+            all.tcp_listen_overflows,
+            links.iter().map(|link| link.rx_bytes).sum::<u64>(),
+            links.iter().map(|link| link.tx_bytes).sum::<u64>(),
+        )
+    });
+    format!(
+        "TcpExt: ListenOverflows ListenDrops\nTcpExt: {overflows} {overflows}\nIpExt: InOctets OutOctets\nIpExt: {octets_in} {octets_out}\n"
+    )
 }
 
 fn dev(net: &NetNamespace) -> String {
@@ -337,7 +489,7 @@ fn snmp(net: &NetNamespace) -> String {
     };
     section(
         "Ip",
-        "Forwarding DefaultTTL InReceives InHdrErrors InAddrErrors ForwDatagrams InUnknownProtos InDiscards InDelivers OutRequests OutDiscards OutNoRoutes ReasmTimeout ReasmReqds ReasmOKs ReasmFails FragOKs FragFails FragCreates",
+        "Forwarding DefaultTTL InReceives InHdrErrors InAddrErrors ForwDatagrams InUnknownProtos InDiscards InDelivers OutRequests OutDiscards OutNoRoutes ReasmTimeout ReasmReqds ReasmOKs ReasmFails FragOKs FragFails FragCreates OutTransmits",
         &[
             2,
             64,
@@ -358,7 +510,18 @@ fn snmp(net: &NetNamespace) -> String {
             c.ip_fragmented,
             0,
             c.ip_fragments_created,
+            c.ip_out_requests,
         ],
+    );
+    section(
+        "Icmp",
+        "InMsgs InErrors InCsumErrors InDestUnreachs InTimeExcds InParmProbs InSrcQuenchs InRedirects InEchos InEchoReps InTimestamps InTimestampReps InAddrMasks InAddrMaskReps OutMsgs OutErrors OutRateLimitGlobal OutRateLimitHost OutDestUnreachs OutTimeExcds OutParmProbs OutSrcQuenchs OutRedirects OutEchos OutEchoReps OutTimestamps OutTimestampReps OutAddrMasks OutAddrMaskReps",
+        &{
+            let mut values = [0; 29];
+            (values[0], values[1], values[8], values[14]) =
+                (c.icmp_in, c.icmp_in_errors, c.icmp_in_echos, c.icmp_out);
+            values
+        },
     );
     text += "Tcp: RtoAlgorithm RtoMin RtoMax MaxConn ActiveOpens PassiveOpens AttemptFails EstabResets CurrEstab InSegs OutSegs RetransSegs InErrs OutRsts InCsumErrors\n";
     // The maximum number of connections is not fixed: -1.
@@ -393,16 +556,38 @@ fn snmp(net: &NetNamespace) -> String {
             0,
         ],
     );
+    section(
+        "UdpLite",
+        "InDatagrams NoPorts InErrors OutDatagrams RcvbufErrors SndbufErrors InCsumErrors IgnoredMulti MemErrors",
+        &[0; 9],
+    );
     text
 }
 
 fn sockstat(net: &NetNamespace) -> String {
-    let tcp = net.objects.get::<Registry<TcpSocket>>().rows().len();
-    let udp = net.objects.get::<Registry<UdpSocket>>().rows().len();
-    let (_, over, bytes) = outside::stack(net).map_or((0, 0, 0), |stack| stack.totals());
+    let tcp = tcp_rows(net);
+    let orphans = tcp.iter().filter(|row| row.ino == 0 && row.cookie == 0);
+    let (connections, over, bytes) = outside::stack(net).map_or((0, 0, 0), |stack| stack.totals());
+    let orphans = orphans.count().saturating_sub(over).min(connections);
+    let v4 = |rows: &[Row]| rows.iter().filter(|row| !row.v6).count();
+    let sockets = net.objects.get::<Registry<TcpSocket>>().len();
+    let (udp, raw) = (udp_rows(net), raw_rows(net, false));
     format!(
-        "sockets: used {}\nTCP: inuse {tcp} orphan 0 tw {over} alloc {tcp} mem {}\nUDP: inuse {udp} mem 0\nUDPLITE: inuse 0\nRAW: inuse 0\nFRAG: inuse 0 memory 0\n",
-        tcp + udp,
-        bytes.div_ceil(4096)
+        "sockets: used {}\nTCP: inuse {} orphan {orphans} tw {over} alloc {sockets} mem {}\nUDP: inuse {} mem 0\nUDPLITE: inuse 0\nRAW: inuse {}\nFRAG: inuse 0 memory 0\n",
+        sockets + udp.len() + raw.len(),
+        v4(&tcp),
+        bytes.div_ceil(4096),
+        v4(&udp),
+        v4(&raw),
+    )
+}
+
+fn sockstat6(net: &NetNamespace) -> String {
+    let v6 = |rows: &[Row]| rows.iter().filter(|row| row.v6).count();
+    format!(
+        "TCP6: inuse {}\nUDP6: inuse {}\nUDPLITE6: inuse 0\nRAW6: inuse {}\nFRAG6: inuse 0 memory 0\n",
+        v6(&tcp_rows(net)),
+        v6(&udp_rows(net)),
+        v6(&raw_rows(net, false)),
     )
 }

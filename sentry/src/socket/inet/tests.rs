@@ -1,8 +1,9 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
+use super::caller::{Caller, Initial};
 use super::tcp::TcpSocket;
-use super::udp::UdpSocket;
+use super::udp::{Sending, UdpSocket};
 use super::{Endpoint, Family};
 use crate::error::{Errno, Result};
 use crate::socket::inbox::SEND;
@@ -18,13 +19,18 @@ const fn local(port: u16) -> Endpoint {
 }
 
 fn tcp(net: &Arc<NetNamespace>) -> Arc<TcpSocket> {
-    TcpSocket::new(Family::V4, net.clone())
+    TcpSocket::new(Family::V4, net.clone(), &Initial::default())
+}
+
+fn send(socket: &Arc<UdpSocket>, bytes: &[u8], to: u16) -> Result<usize> {
+    let (sending, caller) = (Sending::default(), Caller::default());
+    socket.send_to(&mut KernelSource(bytes), Some(local(to)), &sending, &caller)
 }
 
 fn listener(net: &Arc<NetNamespace>, port: u16, backlog: i32) -> Arc<TcpSocket> {
     let socket = tcp(net);
-    socket.bind_to(local(port), 0).unwrap();
-    socket.start_listening(backlog, 0).unwrap();
+    socket.bind_to(local(port), &Caller::default()).unwrap();
+    socket.start_listening(backlog, &Caller::default()).unwrap();
     socket
 }
 
@@ -34,16 +40,22 @@ fn read(socket: &TcpSocket) -> Result<Vec<u8>> {
     Ok(sink.into_bytes())
 }
 
-fn write(socket: &TcpSocket, bytes: &[u8]) -> Result<usize> {
-    socket.send_bytes(&mut KernelSource(bytes))
+fn write(socket: &Arc<TcpSocket>, bytes: &[u8]) -> Result<usize> {
+    socket.send_bytes(&mut KernelSource(bytes), 0, None)
 }
 
 fn connected(net: &Arc<NetNamespace>) -> (Arc<TcpSocket>, Arc<TcpSocket>) {
     let server = listener(net, 80, 5);
     let client = tcp(net);
-    assert_eq!(client.connect_to(local(80), 0), Err(Errno::EINPROGRESS));
-    assert_eq!(client.connect_to(local(80), 0), Ok(()));
-    assert_eq!(client.connect_to(local(80), 0), Err(Errno::EISCONN));
+    assert_eq!(
+        client.connect_to(local(80), &Caller::default()),
+        Err(Errno::EINPROGRESS)
+    );
+    assert_eq!(client.connect_to(local(80), &Caller::default()), Ok(()));
+    assert_eq!(
+        client.connect_to(local(80), &Caller::default()),
+        Err(Errno::EISCONN)
+    );
     let accepted = server.accept_one().unwrap();
     server.close(false);
     (client, accepted)
@@ -87,14 +99,23 @@ fn unread_data_resets() {
 fn nobody_listening_refuses_and_the_rest_of_the_world_is_unreachable() {
     let net = NetNamespace::new();
     let client = tcp(&net);
-    assert_eq!(client.connect_to(local(81), 0), Err(Errno::EINPROGRESS));
+    assert_eq!(
+        client.connect_to(local(81), &Caller::default()),
+        Err(Errno::EINPROGRESS)
+    );
     assert!(client.ready().contains(Events::ERR));
-    assert_eq!(client.connect_to(local(81), 0), Err(Errno::ECONNREFUSED));
+    assert_eq!(
+        client.connect_to(local(81), &Caller::default()),
+        Err(Errno::ECONNREFUSED)
+    );
     let far = Endpoint {
         ip: IpAddr::V4(Ipv4Addr::new(8, 8, 8, 8)),
         port: 53,
     };
-    assert_eq!(client.connect_to(far, 0), Err(Errno::ENETUNREACH));
+    assert_eq!(
+        client.connect_to(far, &Caller::default()),
+        Err(Errno::ENETUNREACH)
+    );
 }
 
 #[test]
@@ -103,16 +124,28 @@ fn a_full_backlog_makes_clients_wait_for_an_accept() {
     let server = listener(&net, 82, 0);
     let clients: Vec<_> = (0..2).map(|_| tcp(&net)).collect();
     for client in &clients {
-        assert_eq!(client.connect_to(local(82), 0), Err(Errno::EINPROGRESS));
+        assert_eq!(
+            client.connect_to(local(82), &Caller::default()),
+            Err(Errno::EINPROGRESS)
+        );
     }
-    assert_eq!(clients[1].connect_to(local(82), 0), Err(Errno::EALREADY));
+    assert_eq!(
+        clients[1].connect_to(local(82), &Caller::default()),
+        Err(Errno::EALREADY)
+    );
     assert_eq!(clients[1].ready(), Events::empty());
     server.accept_one().unwrap();
-    assert_eq!(clients[1].connect_to(local(82), 0), Ok(()));
+    assert_eq!(clients[1].connect_to(local(82), &Caller::default()), Ok(()));
     let late = tcp(&net);
-    assert_eq!(late.connect_to(local(82), 0), Err(Errno::EINPROGRESS));
+    assert_eq!(
+        late.connect_to(local(82), &Caller::default()),
+        Err(Errno::EINPROGRESS)
+    );
     server.close(false);
-    assert_eq!(late.connect_to(local(82), 0), Err(Errno::ECONNREFUSED));
+    assert_eq!(
+        late.connect_to(local(82), &Caller::default()),
+        Err(Errno::ECONNREFUSED)
+    );
     assert_eq!(read(&clients[1]), Err(Errno::ECONNRESET));
 }
 
@@ -120,61 +153,61 @@ fn a_full_backlog_makes_clients_wait_for_an_accept() {
 fn ports_are_exclusive_unless_shared() {
     let net = NetNamespace::new();
     let first = tcp(&net);
-    first.bind_to(local(90), 0).unwrap();
+    first.bind_to(local(90), &Caller::default()).unwrap();
     let any = Endpoint {
         port: 90,
         ..Endpoint::any(Family::V6)
     };
-    let six = TcpSocket::new(Family::V6, net.clone());
-    assert_eq!(six.bind_to(any, 0), Err(Errno::EADDRINUSE));
+    let six = TcpSocket::new(Family::V6, net.clone(), &Initial::default());
+    assert_eq!(six.bind_to(any, &Caller::default()), Err(Errno::EADDRINUSE));
     let other = Endpoint {
         ip: IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2)),
         port: 90,
     };
-    tcp(&net).bind_to(other, 0).unwrap();
+    tcp(&net).bind_to(other, &Caller::default()).unwrap();
     first.close(false);
     let again = tcp(&net);
-    again.bind_to(local(90), 0).unwrap();
-    assert_eq!(again.bind_to(local(91), 0), Err(Errno::EINVAL));
+    again.bind_to(local(90), &Caller::default()).unwrap();
+    assert_eq!(
+        again.bind_to(local(91), &Caller::default()),
+        Err(Errno::EINVAL)
+    );
     let foreign = Endpoint {
         ip: IpAddr::V6(Ipv6Addr::new(1, 2, 3, 4, 5, 6, 7, 8)),
         port: 0,
     };
-    assert_eq!(six.bind_to(foreign, 0), Err(Errno::EADDRNOTAVAIL));
+    assert_eq!(
+        six.bind_to(foreign, &Caller::default()),
+        Err(Errno::EADDRNOTAVAIL)
+    );
 }
 
 #[test]
 fn udp_datagrams_know_their_sender_and_refusals_come_back() {
     let net = NetNamespace::new();
     let (a, b) = (
-        UdpSocket::new(Family::V4, net.clone()),
-        UdpSocket::new(Family::V6, net.clone()),
+        UdpSocket::new(Family::V4, net.clone(), &Initial::default()),
+        UdpSocket::new(Family::V6, net.clone(), &Initial::default()),
     );
     b.bind_to(
         Endpoint {
             port: 53,
             ..Endpoint::any(Family::V6)
         },
-        0,
+        &Caller::default(),
     )
     .unwrap();
-    a.bind_to(local(1000), 0).unwrap();
-    assert_eq!(
-        a.send_to(&mut KernelSource(b"query"), Some(local(53)), 0),
-        Ok(5)
-    );
+    a.bind_to(local(1000), &Caller::default()).unwrap();
+    assert_eq!(send(&a, b"query", 53), Ok(5));
     let mut sink = KernelSink::new(3);
-    let message = b.receive_one(&mut sink, 0).unwrap();
+    let message = b.datagrams.receive(&mut sink, 0).unwrap();
     assert_eq!(sink.into_bytes(), b"que");
     assert_ne!(message.flags & abi::socket::MSG_TRUNC, 0);
     assert_eq!(message.from, Some(local(1000).show(Family::V6)));
     // Nobody there, and the sender is not connected: nothing is heard.
+    assert_eq!(send(&a, b"x", 54), Ok(1));
     assert_eq!(
-        a.send_to(&mut KernelSource(b"x"), Some(local(54)), 0),
-        Ok(1)
-    );
-    assert_eq!(
-        a.receive_one(&mut KernelSink::new(1), 0).err(),
+        a.datagrams.receive(&mut KernelSink::new(1), 0).err(),
         Some(Errno::EAGAIN)
     );
 }

@@ -1,66 +1,70 @@
 //! UDP (`udp(7)`): within the sandbox from memory to memory, to others through the packet stack (see `super::outside`).
 //!
-//! Lock order: no two sockets' locks are held at once; queues are notified with none held.
+//! Lock order: no two sockets' locks are held at once, a socket's state before its options; queues are notified with none held.
 
-use std::any::Any;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use abi::socket as so;
-use abi::{UserAddr, UserOut};
+use netstack::{Arrived, PacketOptions};
 use parking_lot::Mutex;
 
-use netstack::{Arrived, PacketOptions};
-
-use super::options::ProtocolOptions;
+use super::caller::{Caller, Initial};
+use super::control::{Failure, Meta, PerMessage};
+use super::datagram::{Datagram, Datagrams};
+use super::multicast::{Groups, Memberships};
+use super::names::*;
+use super::options::{Kind, ProtocolOptions};
 use super::outside::{self, Way};
-use super::ports::{Ports, Sharing};
-use super::tables::{Registry, Row, Shown};
-use super::{Endpoint, Family, check_port};
-use crate::error::{Errno, Result, SysResult};
-use crate::socket::inbox::{Inbox, OVERHEAD, Packet, RECEIVE, SEND};
-use crate::socket::options::{Options, cut};
-use crate::socket::{ControlMessage, Message, SockAddr, SocketOps};
-use crate::task::CurrentTask;
+use super::ports::{Ports, Sharing, Wanted};
+use super::raw::RawTable;
+use super::tables::{Row, Shown};
+use super::{Endpoint, Family};
+use crate::error::{Errno, Result};
+use crate::socket::interface;
 use crate::task::namespaces::NetNamespace;
-use crate::vfs::{File, FileOps, IoCx, Sink, Source};
-use crate::wait::{Events, WaitQueue};
+use crate::vfs::Source;
 
 /// Largest payload of an IPv4 datagram.
 const MAX_PAYLOAD: usize = 65_507;
+/// Most datagrams that one send is cut into (UDP_MAX_SEGMENTS).
+const MAX_SEGMENTS: usize = 128;
 
 #[derive(Default)]
 struct State {
     local: Option<Endpoint>,
     remote: Option<Endpoint>,
+    /// What the guest bound it to: address, and port or 0.
+    asked: Option<Endpoint>,
+    /// What waits for more (MSG_MORE, UDP_CORK).
+    pending: Option<Parcel>,
+}
+
+/// A datagram on its way.
+#[derive(Clone)]
+struct Parcel {
+    from: Endpoint,
+    to: Endpoint,
+    way: Way,
+    message: PerMessage,
+    bytes: Vec<u8>,
+}
+
+/// How a send is meant.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Sending {
+    pub(super) message: PerMessage,
+    /// MSG_MORE.
+    pub(super) more: bool,
 }
 
 /// A UDP socket.
 pub(super) struct UdpSocket {
-    family: Family,
-    net: Arc<NetNamespace>,
+    pub(super) family: Family,
+    pub(super) net: Arc<NetNamespace>,
     state: Mutex<State>,
-    inbox: Mutex<Inbox>,
-    queue: WaitQueue,
-    options: Mutex<Options>,
-    protocol: Mutex<ProtocolOptions>,
-}
-
-/// An open UDP socket. Dropping it closes the socket.
-pub(super) struct UdpFile {
-    socket: Arc<UdpSocket>,
-    ino: u64,
-}
-
-/// A new socket.
-pub(super) fn create(task: &CurrentTask, family: Family) -> Arc<File> {
-    let socket = UdpSocket::new(family, task.namespaces().net.clone());
-    crate::socket::new_file(task, |ino| {
-        let uid = task.creds().euid;
-        let registry = socket.net.objects.get::<Registry<UdpSocket>>();
-        registry.add(ino, uid, &socket);
-        Box::new(UdpFile { socket, ino })
-    })
+    pub(super) datagrams: Datagrams,
+    pub(super) groups: Memberships,
 }
 
 impl Shown for UdpSocket {
@@ -71,29 +75,37 @@ impl Shown for UdpSocket {
             let state = self.state.lock();
             (state.local?, state.remote)
         };
+        let (cookie, interface) = {
+            let options = self.datagrams.options.lock();
+            (options.cookie(), options.device())
+        };
         Some(Row {
             local,
             remote,
             state: if remote.is_some() { ESTABLISHED } else { CLOSE },
             send_queue: 0,
-            receive_queue: self.inbox.lock().used(),
+            receive_queue: self.datagrams.used(),
+            backlog: None,
             uid,
             ino,
             v6: self.family == Family::V6,
+            v6_only: self.datagrams.protocol.lock().v6_only(),
+            cookie,
+            interface: interface.unwrap_or(0),
+            lost: self.datagrams.lost(),
         })
     }
 }
 
 impl UdpSocket {
-    pub(super) fn new(family: Family, net: Arc<NetNamespace>) -> Arc<Self> {
+    pub(super) fn new(family: Family, net: Arc<NetNamespace>, initial: &Initial) -> Arc<Self> {
+        let protocol = initial_options(family, initial);
         Arc::new(Self {
             family,
             net,
             state: Mutex::default(),
-            inbox: Mutex::default(),
-            queue: WaitQueue::new(),
-            options: Mutex::default(),
-            protocol: Mutex::default(),
+            datagrams: Datagrams::new(Kind::Udp, family, protocol),
+            groups: Memberships::default(),
         })
     }
 
@@ -101,50 +113,99 @@ impl UdpSocket {
         self.net.objects.get()
     }
 
-    pub(super) fn bind_to(self: &Arc<Self>, at: Endpoint, uid: u32) -> Result<()> {
-        outside::check_local(&self.net, at)?;
+    pub(super) fn local(&self) -> Option<Endpoint> {
+        let state = self.state.lock();
+        state
+            .local
+            .or(state.asked.map(|at| Endpoint { port: 0, ..at }))
+    }
+
+    pub(super) fn remote(&self) -> Option<Endpoint> {
+        self.state.lock().remote
+    }
+
+    fn free_bind(&self) -> bool {
+        self.datagrams
+            .protocol
+            .lock()
+            .is_on(so::IPPROTO_IP, IP_FREEBIND)
+    }
+
+    /// `EADDRNOTAVAIL` for an address that is nobody's here.
+    pub(super) fn check_place(&self, at: Endpoint) -> Result<()> {
+        outside::check_local(&self.net, at, self.free_bind())
+    }
+
+    /// Binds to `at`: `EINVAL` if it is bound.
+    pub(super) fn bind_to(self: &Arc<Self>, at: Endpoint, caller: &Caller) -> Result<()> {
+        self.check_place(at)?;
+        if at.ip.is_ipv4() && self.family == Family::V6 && self.datagrams.protocol.lock().v6_only()
+        {
+            return Err(Errno::EINVAL);
+        }
+        self.take_port(at, caller)?;
+        self.state.lock().asked = Some(at);
+        Ok(())
+    }
+
+    fn take_port(self: &Arc<Self>, at: Endpoint, caller: &Caller) -> Result<()> {
         if self.state.lock().local.is_some() {
             return Err(Errno::EINVAL);
         }
         let sharing = {
-            let options = self.options.lock();
+            let options = self.datagrams.options.lock();
             Sharing {
                 family: self.family,
-                v6_only: self.protocol.lock().v6_only(),
+                v6_only: self.datagrams.protocol.lock().v6_only(),
                 reuse_addr: options.reuse_addr,
-                reuse_port: options.reuse_port.then_some(uid),
+                reuse_port: options.reuse_port.then_some(caller.uid),
             }
         };
-        let bound = self.ports().bind(self, at, sharing)?;
+        let wanted = Wanted {
+            at,
+            sharing,
+            range: &caller.ports,
+            for_connection: false,
+        };
+        let bound = self.ports().bind(self, &wanted)?;
         let mut state = self.state.lock();
         if state.local.is_some() {
             drop(state);
-            self.ports().release(self, bound.port);
+            self.ports().release(self, bound.port, false);
             return Err(Errno::EINVAL);
         }
         state.local = Some(bound);
         Ok(())
     }
 
-    /// The address that a packet that goes by `way` comes from; binds the socket if it is not.
-    fn source(self: &Arc<Self>, way: &Way, uid: u32) -> Result<Endpoint> {
-        if self.state.lock().local.is_none() {
-            let any = Endpoint::any(self.family);
-            match self.bind_to(any, uid) {
-                // Another thread was faster.
-                Ok(()) | Err(Errno::EINVAL) => {}
-                Err(errno) => return Err(errno),
+    /// Where it is bound, which it is from now on.
+    fn bound(self: &Arc<Self>, caller: &Caller) -> Result<Endpoint> {
+        let asked = {
+            let state = self.state.lock();
+            if let Some(local) = state.local {
+                return Ok(local);
             }
+            state.asked
+        };
+        let at = asked.unwrap_or(Endpoint::any(self.family));
+        match self.take_port(Endpoint { port: 0, ..at }, caller) {
+            // Another thread was faster.
+            Ok(()) | Err(Errno::EINVAL) => {}
+            Err(errno) => return Err(errno),
         }
-        let local = self.state.lock().local.ok_or(Errno::EINVAL)?;
-        let (Way::Loopback(source) | Way::Out(source)) = way;
+        self.state.lock().local.ok_or(Errno::EINVAL)
+    }
+
+    /// The address that a packet that goes by `way` comes from; binds the socket if it is not.
+    fn source(self: &Arc<Self>, way: &Way, caller: &Caller) -> Result<Endpoint> {
+        let local = self.bound(caller)?;
         // Bound to a group or to a broadcast address: that is no source.
         let nobody = local.ip.is_unspecified()
             || local.ip.is_multicast()
             || outside::stack(&self.net).is_some_and(|stack| stack.is_broadcast(local.ip));
         Ok(if nobody {
             Endpoint {
-                ip: *source,
+                ip: way.source(),
                 ..local
             }
         } else {
@@ -152,397 +213,425 @@ impl UdpSocket {
         })
     }
 
+    /// The way to `to` for one packet, with what the socket and the message say about interface and source.
+    fn way(&self, to: Endpoint, message: &PerMessage) -> Result<Way> {
+        let device = self.datagrams.options.lock().device();
+        let mut interface = message.interface.or(device);
+        let mut source = message.source;
+        if to.ip.is_multicast() {
+            let (address, index) = self.groups.through();
+            interface = interface.or(index);
+            if let (None, Some(address), true) = (source, address, to.ip.is_ipv4()) {
+                source = Some(IpAddr::V4(address));
+            }
+        }
+        let way = outside::way(&self.net, to.ip, interface)?;
+        match source {
+            Some(source) if source.is_ipv4() == to.ip.is_ipv4() => {
+                match outside::check_local(
+                    &self.net,
+                    Endpoint {
+                        ip: source,
+                        port: 0,
+                    },
+                    false,
+                ) {
+                    Ok(()) => Ok(way.from(source)),
+                    Err(_) if to.ip.is_ipv4() => Err(Errno::ENETUNREACH),
+                    Err(_) => Err(Errno::EINVAL),
+                }
+            }
+            Some(_) => Err(Errno::EINVAL),
+            None => Ok(way),
+        }
+    }
+
+    /// Sends a datagram, or keeps it for more to come.
     pub(super) fn send_to(
         self: &Arc<Self>,
         src: &mut dyn Source,
         to: Option<Endpoint>,
-        uid: u32,
+        sending: &Sending,
+        caller: &Caller,
     ) -> Result<usize> {
-        {
-            let mut inbox = self.inbox.lock();
-            if let Some(error) = inbox.error.take() {
-                return Err(error);
-            }
-            if inbox.shutdown & SEND != 0 {
-                return Err(Errno::EPIPE);
-            }
+        self.datagrams.check_send()?;
+        let len = src.remaining();
+        let before = self
+            .state
+            .lock()
+            .pending
+            .as_ref()
+            .map(|pending| pending.bytes.len());
+        if before.unwrap_or(0) + len > MAX_PAYLOAD {
+            return Err(Errno::EMSGSIZE);
         }
-        let remote = self.state.lock().remote;
-        let to = to.or(remote).ok_or(Errno::EDESTADDRREQ)?;
+        let begun = match before {
+            Some(_) => None,
+            None => Some(self.begin(to, sending, caller)?),
+        };
+        let bytes = src.take_vec(len)?;
+        if bytes.len() < len {
+            return Err(Errno::EFAULT);
+        }
+        let corked = {
+            let protocol = self.datagrams.protocol.lock();
+            protocol.is_on(so::IPPROTO_UDP, UDP_CORK)
+        };
+        let parcel = {
+            let mut state = self.state.lock();
+            let mut parcel = match (state.pending.take(), begun) {
+                (Some(pending), _) => pending,
+                (None, Some(begun)) => begun,
+                // Another thread has sent what waited: this is lost, as it would be in Linux's queue.
+                (None, None) => return Err(Errno::EDESTADDRREQ),
+            };
+            if parcel.bytes.is_empty() {
+                parcel.bytes = bytes;
+            } else {
+                parcel.bytes.extend_from_slice(&bytes);
+            }
+            if corked || sending.more {
+                state.pending = Some(parcel);
+                return Ok(len);
+            }
+            parcel
+        };
+        self.transmit(parcel)?;
+        Ok(len)
+    }
+
+    /// Sends what waited for more.
+    pub(super) fn uncork(&self) -> Result<()> {
+        let pending = self.state.lock().pending.take();
+        pending.map_or(Ok(()), |parcel| self.transmit(parcel))
+    }
+
+    fn begin(
+        self: &Arc<Self>,
+        to: Option<Endpoint>,
+        sending: &Sending,
+        caller: &Caller,
+    ) -> Result<Parcel> {
+        let to = to.or(self.remote()).ok_or(Errno::EDESTADDRREQ)?;
         if to.port == 0 {
             return Err(Errno::EINVAL);
         }
-        let len = src.remaining();
-        if len > MAX_PAYLOAD {
-            return Err(Errno::EMSGSIZE);
-        }
         let to = to.definite();
-        let way = outside::way(&self.net, to.ip)?;
-        let from = self.source(&way, uid)?;
-        if let Way::Out(_) = way {
-            return self.send_out(src, from, to, len);
+        if self.only_v6() && to.ip.is_ipv4() {
+            return Err(Errno::ENETUNREACH);
         }
-        let bytes = src.take_vec(len)?;
-        if bytes.len() < len {
-            return Err(Errno::EFAULT);
+        let way = self.way(to, &sending.message)?;
+        let mut from = self.source(&way, caller)?;
+        if sending.message.source.is_some() {
+            from.ip = way.source();
         }
-        let receiver = self.ports().find(to, |socket| socket.rate(from));
-        match receiver {
-            Some(receiver) => receiver.deliver(bytes, from),
-            // The answer would be "port unreachable", which only connected sockets hear of.
-            None if remote.is_some() => {
-                self.inbox.lock().error = Some(Errno::ECONNREFUSED);
-                self.queue.notify(Events::ERR);
+        if from.ip.is_ipv4() != to.ip.is_ipv4() {
+            return Err(Errno::ENETUNREACH);
+        }
+        if matches!(way, Way::Out { .. }) && from.ip.is_loopback() {
+            return Err(Errno::EINVAL);
+        }
+        if self.is_broadcast(to.ip) && !self.datagrams.options.lock().is_on(so::SO_BROADCAST) {
+            return Err(Errno::EACCES);
+        }
+        Ok(Parcel {
+            from,
+            to,
+            way,
+            message: sending.message,
+            bytes: Vec::new(),
+        })
+    }
+
+    fn only_v6(&self) -> bool {
+        self.family == Family::V6 && self.datagrams.protocol.lock().v6_only()
+    }
+
+    fn is_broadcast(&self, ip: IpAddr) -> bool {
+        const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 255, 255, 255));
+        ip == LOOPBACK || outside::stack(&self.net).is_some_and(|stack| stack.is_broadcast(ip))
+    }
+
+    fn transmit(&self, parcel: Parcel) -> Result<()> {
+        let of_socket = self
+            .datagrams
+            .protocol
+            .lock()
+            .value(so::IPPROTO_UDP, UDP_SEGMENT);
+        let size = parcel.message.segment.map_or(of_socket, i32::from);
+        let size = usize::try_from(size).unwrap_or(0);
+        if size == 0 || parcel.bytes.len() <= size {
+            return self.transmit_one(&parcel);
+        }
+        if parcel.bytes.len().div_ceil(size) > MAX_SEGMENTS {
+            return Err(Errno::EINVAL);
+        }
+        let bytes = parcel.bytes.clone();
+        let mut one = parcel;
+        for piece in bytes.chunks(size) {
+            one.bytes.clear();
+            one.bytes.extend_from_slice(piece);
+            self.transmit_one(&one)?;
+        }
+        Ok(())
+    }
+
+    fn transmit_one(&self, parcel: &Parcel) -> Result<()> {
+        let options = self.packet_options(parcel);
+        let Parcel {
+            from, to, bytes, ..
+        } = parcel;
+        if let Way::Out { .. } = parcel.way {
+            let stack = outside::stack(&self.net).ok_or(Errno::ENETUNREACH)?;
+            stack.send_datagram(from.address(), to.address(), bytes, &options)?;
+            // Those who are in the group here hear it, too.
+            if to.ip.is_multicast() && self.loops(to.ip) {
+                let interface = stack.interface_to(to.ip).unwrap_or(0);
+                self.deliver_here(parcel, options.interface.unwrap_or(interface), &options);
+            }
+            return Ok(());
+        }
+        self.deliver_here(parcel, interface::INDEX as u32, &options);
+        Ok(())
+    }
+
+    /// IP_MULTICAST_LOOP.
+    fn loops(&self, to: IpAddr) -> bool {
+        let protocol = self.datagrams.protocol.lock();
+        match to {
+            IpAddr::V4(_) => protocol.is_on(so::IPPROTO_IP, IP_MULTICAST_LOOP),
+            IpAddr::V6(_) => protocol.is_on(so::IPPROTO_IPV6, IPV6_MULTICAST_LOOP),
+        }
+    }
+
+    fn deliver_here(&self, parcel: &Parcel, interface: u32, options: &PacketOptions) {
+        const DEFAULT_TTL: u8 = 64;
+        let Parcel {
+            from, to, bytes, ..
+        } = parcel;
+        let many = to.ip.is_multicast();
+        let meta = Meta {
+            interface,
+            to: *to,
+            ttl: options.ttl.unwrap_or(if many { 1 } else { DEFAULT_TTL }),
+            tos: options.tos,
+            time_ns: crate::time::realtime_ns(),
+            lost: 0,
+        };
+        let raw = self.net.objects.get::<RawTable>();
+        if raw.wants_copies() {
+            raw.datagram_here(*from, bytes, &meta);
+        }
+        let packet = || Datagram {
+            bytes: bytes.clone(),
+            from: *from,
+            meta,
+        };
+        if many || self.is_broadcast(to.ip) {
+            deliver_to_many(&self.net, &packet);
+            return;
+        }
+        match receiver(&self.net, *from, *to, interface) {
+            Some(receiver) => receiver.datagrams.deliver(packet()),
+            // The answer would be "port unreachable", which only connected sockets hear of, and those that asked.
+            None if self.remote().is_some() || self.datagrams.wants_failures(*to) => {
+                self.datagrams.fail(Failure::refused(*to, bytes));
             }
             None => {}
         }
-        Ok(len)
     }
 
-    /// Sends through the stack: `EACCES` to a broadcast address without SO_BROADCAST.
-    fn send_out(
-        &self,
-        src: &mut dyn Source,
-        from: Endpoint,
-        to: Endpoint,
-        len: usize,
-    ) -> Result<usize> {
-        let stack = outside::stack(&self.net).ok_or(Errno::ENETUNREACH)?;
-        if from.ip.is_ipv4() != to.ip.is_ipv4() || from.ip.is_loopback() {
-            return Err(Errno::EINVAL);
-        }
-        if stack.is_broadcast(to.ip) && !self.options.lock().is_on(so::SO_BROADCAST) {
-            return Err(Errno::EACCES);
-        }
-        let options = self.packet_options(to);
-        let bytes = src.take_vec(len)?;
-        if bytes.len() < len {
-            return Err(Errno::EFAULT);
-        }
-        stack.send_datagram(from.address(), to.address(), &bytes, &options)?;
-        Ok(len)
-    }
-
-    /// How packets to `to` are sent.
-    fn packet_options(&self, to: Endpoint) -> PacketOptions {
-        let protocol = self.protocol.lock();
+    /// How a parcel's packets are sent.
+    fn packet_options(&self, parcel: &Parcel) -> PacketOptions {
+        let protocol = self.datagrams.protocol.lock();
+        let to = parcel.to.ip;
         // TTL or hop limit, for one and for many; TOS or class; IP_MTU_DISCOVER.
-        let (level, one, many, tos, discover) = match to.ip {
-            IpAddr::V4(_) => (so::IPPROTO_IP, 2, 33, 1, 10),
-            IpAddr::V6(_) => (so::IPPROTO_IPV6, 16, 18, 67, 23),
+        let (level, one, many, tos, discover) = match to {
+            IpAddr::V4(_) => (
+                so::IPPROTO_IP,
+                IP_TTL,
+                IP_MULTICAST_TTL,
+                IP_TOS,
+                IP_MTU_DISCOVER,
+            ),
+            IpAddr::V6(_) => (
+                so::IPPROTO_IPV6,
+                IPV6_UNICAST_HOPS,
+                IPV6_MULTICAST_HOPS,
+                IPV6_TCLASS,
+                IPV6_MTU_DISCOVER,
+            ),
         };
         const PMTUDISC_DO: i32 = 2;
         const PMTUDISC_PROBE: i32 = 3;
-        let name = if to.ip.is_multicast() { many } else { one };
+        let name = if to.is_multicast() { many } else { one };
+        let of_socket = |name| u8::try_from(protocol.value(level, name));
+        let Way::Out { interface, .. } = parcel.way else {
+            return PacketOptions {
+                ttl: parcel.message.ttl.or(of_socket(name).ok()),
+                tos: parcel.message.tos.or(of_socket(tos).ok()).unwrap_or(0),
+                dont_fragment: false,
+                interface: None,
+            };
+        };
         PacketOptions {
-            ttl: u8::try_from(protocol.value(level, name)).ok(),
-            tos: u8::try_from(protocol.value(level, tos)).unwrap_or(0),
+            ttl: parcel.message.ttl.or(of_socket(name).ok()),
+            tos: parcel.message.tos.or(of_socket(tos).ok()).unwrap_or(0),
             dont_fragment: matches!(
                 protocol.value(level, discover),
                 PMTUDISC_DO | PMTUDISC_PROBE
             ),
-            interface: None,
+            interface,
         }
     }
 
     /// A datagram from outside for one socket. False: nobody is there.
     pub(super) fn arrived(net: &NetNamespace, arrived: &Arrived) -> bool {
-        let ports: Arc<Ports<Self>> = net.objects.get();
         let (from, to) = (Endpoint::from(arrived.from), Endpoint::from(arrived.to));
-        let Some(socket) = ports.find(to, |socket| socket.rate(from)) else {
+        let Some(socket) = receiver(net, from, to, arrived.interface) else {
             return false;
         };
-        socket.deliver_arrived(arrived, from);
+        socket.datagrams.deliver(packet_of(arrived));
         true
     }
 
     /// A datagram from outside to a group or to everybody: each socket that wants it gets it.
     pub(super) fn arrived_for_many(net: &NetNamespace, arrived: &Arrived) {
+        deliver_to_many(net, &|| packet_of(arrived));
+    }
+
+    /// What was sent did not get there: told to a connected socket, or to one that asked for it (IP_RECVERR).
+    pub(super) fn failed(net: &NetNamespace, local: Endpoint, failure: Failure, hard: bool) {
         let ports: Arc<Ports<Self>> = net.objects.get();
-        let (from, to) = (Endpoint::from(arrived.from), Endpoint::from(arrived.to));
-        for socket in ports.all(to) {
-            if socket.rate(from).is_some() {
-                socket.deliver_arrived(arrived, from);
-            }
-        }
-    }
-
-    /// What was sent to `remote` did not get there: told to a connected socket, or to one that asked for it (IP_RECVERR).
-    pub(super) fn failed(&self, remote: Endpoint, errno: Errno) {
-        let told = self.state.lock().remote == Some(remote) || {
-            let protocol = self.protocol.lock();
-            protocol.value(so::IPPROTO_IP, 11) != 0 || protocol.value(so::IPPROTO_IPV6, 25) != 0
+        let to = failure.to;
+        let Some(socket) = ports.find(to, local, |socket| socket.rate(to, local)) else {
+            return;
         };
-        if told {
-            self.inbox.lock().error = Some(errno);
-            self.queue.notify(Events::ERR | Events::IN | Events::OUT);
+        let asked = socket.datagrams.wants_failures(to);
+        if asked || (hard && socket.remote() == Some(to)) {
+            socket.datagrams.fail(failure);
         }
     }
 
-    /// How much this socket is meant by a packet from `from`: connected to it, or to nobody.
-    pub(super) fn rate(&self, from: Endpoint) -> Option<u32> {
-        match self.state.lock().remote {
-            Some(remote) if remote == from => Some(1),
-            Some(_) => None,
-            None => Some(0),
-        }
-    }
-
-    fn deliver_arrived(&self, arrived: &Arrived, from: Endpoint) {
-        let control = self.protocol.lock().control(arrived);
-        let bytes = arrived.packet[arrived.payload..].to_vec();
-        self.deliver_with(bytes, from, control);
-    }
-
-    fn deliver(&self, bytes: Vec<u8>, from: Endpoint) {
-        self.deliver_with(bytes, from, Vec::new());
-    }
-
-    /// What finds no room is lost.
-    fn deliver_with(&self, bytes: Vec<u8>, from: Endpoint, control: Vec<ControlMessage>) {
-        let room = self.options.lock().rcvbuf;
-        {
-            let mut inbox = self.inbox.lock();
-            if inbox.closed || inbox.used() + bytes.len() + OVERHEAD > room.max(OVERHEAD) {
-                return;
+    /// How much this socket is meant by a packet from `from` to `to`: connected to the one, or to nobody.
+    fn rate(&self, from: Endpoint, to: Endpoint) -> Option<u32> {
+        let state = self.state.lock();
+        match (state.remote, state.local) {
+            (Some(remote), local) if remote == from => {
+                let here = local.is_none_or(|local| local.ip.is_unspecified() || local.ip == to.ip);
+                here.then_some(1)
             }
-            inbox.push(Packet {
-                from: Some(from.show(self.family)),
-                control,
-                ..Packet::new(bytes)
-            });
+            (Some(_), _) => None,
+            (None, _) => Some(0),
         }
-        self.queue.notify(Events::IN | Events::RDNORM);
     }
 
-    pub(super) fn receive_one(&self, dst: &mut dyn Sink, flags: i32) -> Result<Message> {
-        let packet = {
-            let mut inbox = self.inbox.lock();
-            if let Some(error) = inbox.error.take() {
-                return Err(error);
-            }
-            let packet = if flags & so::MSG_PEEK == 0 {
-                inbox.pop()
-            } else {
-                inbox.front().map(|front| Packet {
-                    from: front.from.clone(),
-                    control: front.control.clone(),
-                    ..Packet::new(front.bytes().to_vec())
-                })
-            };
-            match packet {
-                Some(packet) => packet,
-                None if inbox.shutdown & RECEIVE != 0 => return Ok(Message::default()),
-                None => return Err(Errno::EAGAIN),
-            }
-        };
-        let whole = packet.bytes().len();
-        let fits = whole.min(dst.remaining());
-        if fits > 0 && dst.put(&packet.bytes()[..fits])? < fits {
-            return Err(Errno::EFAULT);
+    /// Connects to `to`.
+    pub(super) fn connect_to(self: &Arc<Self>, to: Endpoint, caller: &Caller) -> Result<()> {
+        let to = to.definite();
+        if self.only_v6() && to.ip.is_ipv4() {
+            return Err(Errno::ENETUNREACH);
         }
-        Ok(Message {
-            len: if flags & so::MSG_TRUNC != 0 {
-                whole
-            } else {
-                fits
-            },
-            from: packet.from,
-            control: packet.control,
-            flags: if fits < whole { so::MSG_TRUNC } else { 0 },
-            ..Message::default()
-        })
-    }
-
-    fn close(&self) {
-        if let Some(local) = self.state.lock().local {
-            self.ports().release(self, local.port);
-        }
-        let mut inbox = self.inbox.lock();
-        inbox.closed = true;
-        inbox.take_all();
-    }
-}
-
-impl Drop for UdpFile {
-    fn drop(&mut self) {
-        let registry = self.socket.net.objects.get::<Registry<UdpSocket>>();
-        registry.remove(self.ino);
-        self.socket.close();
-    }
-}
-
-impl FileOps for UdpFile {
-    fn read_at(&self, _cx: IoCx<'_>, _offset: u64, dst: &mut dyn Sink) -> SysResult<usize> {
-        if dst.remaining() == 0 {
-            return Ok(0);
-        }
-        Ok(self.socket.receive_one(dst, 0)?.len)
-    }
-    fn write_at(
-        &self,
-        cx: IoCx<'_>,
-        _offset: u64,
-        src: &mut dyn Source,
-    ) -> SysResult<(usize, u64)> {
-        let uid = cx.task.map_or(0, |task| task.creds().euid);
-        Ok((self.socket.send_to(src, None, uid)?, 0))
-    }
-    fn readiness(&self) -> Events {
-        let inbox = self.socket.inbox.lock();
-        let mut events = Events::OUT | Events::WRNORM | Events::WRBAND;
-        if !inbox.is_empty() {
-            events |= Events::IN | Events::RDNORM;
-        }
-        if inbox.shutdown & RECEIVE != 0 {
-            events |= Events::IN | Events::RDNORM | Events::RDHUP;
-        }
-        if inbox.error.is_some() {
-            events |= Events::ERR;
-        }
-        events
-    }
-    fn wait_queue(&self) -> Option<&WaitQueue> {
-        Some(&self.socket.queue)
-    }
-    fn ioctl(&self, task: &CurrentTask, request: u32, arg: u64) -> SysResult<i64> {
-        let count = match request {
-            so::FIONREAD => {
-                let inbox = self.socket.inbox.lock();
-                inbox.front().map_or(0, |packet| packet.bytes().len())
-            }
-            so::SIOCOUTQ => 0,
-            _ => return crate::socket::interface::ioctl(task, request, arg),
-        };
-        let count = i32::try_from(count).unwrap_or(i32::MAX);
-        task.memory().put(UserOut::new(UserAddr(arg)), &count)?;
-        Ok(0)
-    }
-    fn as_socket(&self) -> Option<&dyn SocketOps> {
-        Some(self)
-    }
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
-    fn anonymous_name(&self) -> Vec<u8> {
-        format!("socket:[{}]", self.ino).into_bytes()
-    }
-}
-
-impl SocketOps for UdpFile {
-    fn kind(&self) -> (i32, i32, i32) {
-        (self.socket.family.number(), so::SOCK_DGRAM, so::IPPROTO_UDP)
-    }
-    fn bind(&self, task: &CurrentTask, addr: &[u8]) -> Result<()> {
-        let at = Endpoint::parse(addr, self.socket.family)?;
-        let creds = task.creds();
-        outside::check_local(&self.socket.net, at)?;
-        check_port(&creds, at.port)?;
-        self.socket.bind_to(at, creds.euid)
-    }
-    fn listen(&self, _task: &CurrentTask, _backlog: i32) -> Result<()> {
-        Err(Errno::EOPNOTSUPP)
-    }
-    fn connect(&self, task: &CurrentTask, addr: &[u8]) -> Result<()> {
-        if Endpoint::family_of(addr)? == so::AF_UNSPEC {
-            self.socket.state.lock().remote = None;
-            return Ok(());
-        }
-        let to = Endpoint::parse(addr, self.socket.family)?.definite();
-        let way = outside::way(&self.socket.net, to.ip)?;
-        if let (Way::Out(_), Some(stack)) = (&way, outside::stack(&self.socket.net))
-            && stack.is_broadcast(to.ip)
-            && !self.socket.options.lock().is_on(so::SO_BROADCAST)
-        {
+        let way = self.way(to, &PerMessage::default())?;
+        if self.is_broadcast(to.ip) && !self.datagrams.options.lock().is_on(so::SO_BROADCAST) {
             return Err(Errno::EACCES);
         }
-        let source = self.socket.source(&way, task.creds().euid)?;
-        let mut state = self.socket.state.lock();
+        let source = self.source(&way, caller)?;
+        let mut state = self.state.lock();
         state.local = Some(source);
         state.remote = Some(to);
         Ok(())
     }
-    fn accept(&self, _task: &CurrentTask) -> Result<(Arc<File>, SockAddr)> {
-        Err(Errno::EOPNOTSUPP)
-    }
-    fn send(
-        &self,
-        task: &CurrentTask,
-        src: &mut dyn Source,
-        to: Option<&[u8]>,
-        _control: Vec<ControlMessage>,
-        _files: Vec<Arc<File>>,
-        flags: i32,
-    ) -> SysResult<usize> {
-        if flags & so::MSG_OOB != 0 {
-            return Err(Errno::EOPNOTSUPP.into());
-        }
-        let to = match to {
-            None => None,
-            Some(addr) => Some(Endpoint::parse(addr, self.socket.family)?),
+
+    /// Connects to nobody: what was not bound by the guest is not bound any more.
+    pub(super) fn disconnect(&self) {
+        let gone = {
+            let mut state = self.state.lock();
+            state.remote = None;
+            match (state.asked, state.local) {
+                (Some(asked), Some(local)) if asked.port != 0 => {
+                    state.local = Some(Endpoint {
+                        ip: asked.ip,
+                        ..local
+                    });
+                    None
+                }
+                _ => state.local.take(),
+            }
         };
-        Ok(self.socket.send_to(src, to, task.creds().euid)?)
+        if let Some(local) = gone {
+            self.ports().release(self, local.port, false);
+        }
     }
-    fn receive(&self, _task: &CurrentTask, dst: &mut dyn Sink, flags: i32) -> SysResult<Message> {
-        Ok(self.socket.receive_one(dst, flags)?)
-    }
-    fn shutdown(&self, how: i32) -> Result<()> {
-        let how = match how {
-            so::SHUT_RD => RECEIVE,
-            so::SHUT_WR => SEND,
-            so::SHUT_RDWR => RECEIVE | SEND,
-            _ => return Err(Errno::EINVAL),
+
+    pub(super) fn close(&self) {
+        let local = {
+            let mut state = self.state.lock();
+            state.pending = None;
+            state.local
         };
-        if self.socket.state.lock().remote.is_none() {
-            return Err(Errno::ENOTCONN);
+        if let Some(local) = local {
+            self.ports().release(self, local.port, false);
         }
-        self.socket.inbox.lock().shutdown |= how;
-        self.socket.queue.notify(Events::all());
-        Ok(())
+        self.groups.leave_all(&self.net);
+        self.datagrams.close();
     }
-    fn local_addr(&self) -> Result<SockAddr> {
-        let local = self.socket.state.lock().local;
-        Ok(local
-            .unwrap_or(Endpoint::any(self.socket.family))
-            .show(self.socket.family))
+}
+
+/// The options that a socket begins with.
+pub(super) fn initial_options(family: Family, initial: &Initial) -> ProtocolOptions {
+    let mut options = ProtocolOptions::default();
+    if let Some(ttl) = initial.ttl {
+        options.put(so::IPPROTO_IP, IP_TTL, ttl);
     }
-    fn peer_addr(&self) -> Result<SockAddr> {
-        let remote = self.socket.state.lock().remote;
-        Ok(remote.ok_or(Errno::ENOTCONN)?.show(self.socket.family))
+    if initial.v6_only && family == Family::V6 {
+        options.put(so::IPPROTO_IPV6, IPV6_V6ONLY, 1);
     }
-    fn get_option(
-        &self,
-        _task: &CurrentTask,
-        level: i32,
-        name: i32,
-        max: usize,
-    ) -> Result<Vec<u8>> {
-        if level != so::SOL_SOCKET {
-            return self.socket.protocol.lock().get(level, name, max, 0, None);
-        }
-        let number = match name {
-            so::SO_DOMAIN => self.socket.family.number(),
-            so::SO_TYPE => so::SOCK_DGRAM,
-            so::SO_PROTOCOL => so::IPPROTO_UDP,
-            so::SO_ACCEPTCONN => 0,
-            so::SO_ERROR => self.socket.inbox.lock().error.take().map_or(0, Errno::raw),
-            name => return self.socket.options.lock().get(name, max),
+    options
+}
+
+fn packet_of(arrived: &Arrived) -> Datagram {
+    Datagram {
+        bytes: arrived.packet[arrived.payload..].to_vec(),
+        from: arrived.from.into(),
+        meta: Meta::of(arrived),
+    }
+}
+
+fn receiver(
+    net: &NetNamespace,
+    from: Endpoint,
+    to: Endpoint,
+    interface: u32,
+) -> Option<Arc<UdpSocket>> {
+    let ports: Arc<Ports<UdpSocket>> = net.objects.get();
+    ports.find(from, to, |socket| {
+        socket
+            .rate(from, to)
+            .filter(|_| socket.datagrams.takes_from(interface))
+    })
+}
+
+/// Gives a datagram to a group or to everybody to each socket that wants it.
+fn deliver_to_many(net: &NetNamespace, packet: &dyn Fn() -> Datagram) {
+    let (from, meta) = {
+        let packet = packet();
+        (packet.from, packet.meta)
+    };
+    let group = meta.to.ip;
+    let many = group.is_multicast();
+    if many && !net.objects.get::<Groups>().has(group, meta.interface) {
+        return;
+    }
+    let ports: Arc<Ports<UdpSocket>> = net.objects.get();
+    for socket in ports.all(meta.to) {
+        let member = !many || socket.groups.has(group, meta.interface) || {
+            let protocol = socket.datagrams.protocol.lock();
+            protocol.is_on(so::IPPROTO_IP, IP_MULTICAST_ALL)
         };
-        Ok(cut(&number.to_ne_bytes(), max))
-    }
-    fn set_option(&self, task: &CurrentTask, level: i32, name: i32, value: &[u8]) -> Result<()> {
-        if level != so::SOL_SOCKET {
-            return self.socket.protocol.lock().set(level, name, value);
-        }
-        let creds = task.creds();
-        self.socket.options.lock().set(&creds, name, value)
-    }
-    fn timeout_ns(&self, send: bool) -> Option<u64> {
-        let options = self.socket.options.lock();
-        if send {
-            options.send_timeout_ns
-        } else {
-            options.receive_timeout_ns
+        let meant = socket.rate(from, meta.to).is_some();
+        if member && meant && socket.datagrams.takes_from(meta.interface) {
+            socket.datagrams.deliver(packet());
         }
     }
 }

@@ -3,7 +3,8 @@
 //! - [`UnixSocket`]: a socket; [`UnixFile`]: an open description of it, which closes it when dropped.
 //! - [`address`]: names in the file system and in the abstract namespace. [`identity`]: who a sender or peer is.
 //! - [`host`]: connections to sockets of the host.
-//! - [`connect`]: listening, connecting, accepting. [`transfer`]: sending and receiving. [`ops`]: what the socket calls see.
+//! - [`connect`]: listening, connecting, accepting. [`transfer`]: sending and receiving. [`ops`]: what the socket calls see. [`table`]: what
+//!   is listed.
 //!
 //! Every socket owns an [`Inbox`]; sending puts a packet into the peer's. Shutdown and errors live in the inbox of the socket that they concern, so
 //! one lock decides what a sender or a reader finds.
@@ -15,15 +16,18 @@ mod connect;
 mod host;
 mod identity;
 mod ops;
+mod table;
 mod transfer;
 
 use std::collections::VecDeque;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Weak};
 
 use abi::socket::{SOCK_DGRAM, SOCK_SEQPACKET, SOCK_STREAM};
 use parking_lot::Mutex;
 
 pub use identity::Identity;
+pub use table::{Row, rows, text};
 
 use super::inbox::{BOTH, Inbox};
 use super::options::Options;
@@ -113,6 +117,8 @@ pub struct UnixSocket {
     queue: WaitQueue,
     /// Tries to connect again.
     retry: Mutex<Option<Timer>>,
+    /// Inode number of its file, 0 as long as there is none.
+    ino: AtomicU64,
 }
 
 /// An open Unix socket. Dropping it closes the socket.
@@ -131,6 +137,7 @@ impl UnixSocket {
             options: Mutex::default(),
             queue: WaitQueue::new(),
             retry: Mutex::default(),
+            ino: AtomicU64::new(0),
         })
     }
     /// The peer of a connected socket.
@@ -143,6 +150,11 @@ impl UnixSocket {
     /// Its address as others see it; only a family if it has no name.
     fn address(&self) -> super::SockAddr {
         address::shown(self.state.lock().name.as_ref())
+    }
+    /// Its address as a receiver of its messages is told it: nothing if it has no name (`unix_copy_addr`).
+    fn sender_address(&self) -> Option<super::SockAddr> {
+        let state = self.state.lock();
+        state.name.as_ref().map(|name| address::shown(Some(name)))
     }
     fn wake(&self, events: Events) {
         self.queue.notify(events);
@@ -195,12 +207,17 @@ impl UnixSocket {
 
 impl Drop for UnixFile {
     fn drop(&mut self) {
+        let table = self.socket.net.objects.get::<table::Table>();
+        table.remove(self.ino);
         self.socket.close(false);
     }
 }
 
 fn open(task: &CurrentTask, socket: Arc<UnixSocket>) -> Arc<File> {
-    super::new_file(task, |ino| Box::new(UnixFile { socket, ino }))
+    super::new_file(task, |ino| {
+        socket.net.objects.get::<table::Table>().add(ino, &socket);
+        Box::new(UnixFile { socket, ino })
+    })
 }
 
 /// A new, unconnected socket.

@@ -63,12 +63,14 @@ impl UnixSocket {
         let attachment = attachment()?;
         let bytes = src.take_vec(room.min(PIECE))?;
         let n = bytes.len();
+        let from = self.sender_address();
         {
             let mut inbox = peer.inbox.lock();
             if inbox.closed || inbox.shutdown & RECEIVE != 0 {
                 return Err(Errno::EPIPE);
             }
             inbox.push_stream(Packet {
+                from,
                 identity: attachment.identity,
                 files: attachment.files,
                 ..Packet::new(bytes)
@@ -123,7 +125,7 @@ impl UnixSocket {
         if bytes.len() < len {
             return Err(Errno::EFAULT);
         }
-        let from = (self.kind == Kind::Datagram).then(|| self.address());
+        let from = self.sender_address();
         {
             let mut inbox = peer.inbox.lock();
             if inbox.closed {
@@ -290,7 +292,9 @@ impl UnixSocket {
                 if !peek {
                     let mut rest = chunk[stored..].to_vec();
                     rest.extend(chunks.flatten());
-                    self.inbox.lock().unread(rest, piece.identity.clone());
+                    self.inbox
+                        .lock()
+                        .unread(rest, piece.from.clone(), piece.identity.clone());
                 }
                 break;
             }
@@ -304,6 +308,7 @@ impl UnixSocket {
         Ok(Message {
             len,
             control: self.credentials(task, piece.identity.as_ref()),
+            from: piece.from,
             files: piece.files.arrive(),
             ..Message::default()
         })

@@ -8,7 +8,9 @@ cases![
     wait_value_mismatch, wait_times_out, wait_absolute_clocks, wake_private, wake_shared_between_processes, wake_shared_file_mapping,
     wake_counts, wait_interrupted, wait_restarts, requeue_moves, cmp_requeue_checks, wake_op_operates, bitset_selects, errors,
     lock_pi_owner_and_waiter, trylock_pi, robust_list_marks_owner_dead, robust_list_errors, waitv_any, thread_exit_clears_tid,
-    private_and_shared_keys_differ,
+    private_and_shared_keys_differ, lock_pi_deadlocks, lock_pi_deadlines, lock_pi_goes_on_after_signals, lock_pi_owner_dies,
+    lock_pi_robust_owner_dies, lock_pi_errors, lock_pi_is_not_woken, lock_pi_in_order, requeue_pi_takes_and_queues, requeue_pi_errors,
+    wait_requeue_pi_ends,
 ];
 
 const PRIVATE: i32 = FUTEX_PRIVATE_FLAG;
@@ -289,4 +291,268 @@ fn private_and_shared_keys_differ() {
         }
         say!("shared wakes {woken} private waiters: {}", waiter.join().unwrap());
     });
+}
+
+const LOCK_PI2: i32 = 13;
+
+fn lock(word: &AtomicU32) -> Ret {
+    futex(word, FUTEX_LOCK_PI | PRIVATE, 0)
+}
+
+fn unlock(word: &AtomicU32) -> Ret {
+    futex(word, FUTEX_UNLOCK_PI | PRIVATE, 0)
+}
+
+/// Until somebody waits for the lock.
+fn until_waited_for(word: &AtomicU32) {
+    while word.load(SeqCst) & FUTEX_WAITERS == 0 {
+        sys!(SYS_sched_yield);
+    }
+    // The bit comes before the queueing.
+    sleep_ms(20);
+}
+
+fn lock_pi_deadlocks() {
+    let (first, second) = (AtomicU32::new(0), AtomicU32::new(0));
+    lock(&first).must();
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| {
+            lock(&second).must();
+            // Waits for us.
+            let got = lock(&first);
+            (got, unlock(&first), unlock(&second))
+        });
+        until_waited_for(&first);
+        say!("circle: {}", lock(&second));
+        say!("trying instead: {}", futex(&second, FUTEX_TRYLOCK_PI | PRIVATE, 0));
+        unlock(&first).must();
+        let (got, one, two) = other.join().unwrap();
+        say!("the other: {got} {one} {two}");
+    });
+    say!("{} {:#x}", first.load(SeqCst), second.load(SeqCst) & FUTEX_WAITERS);
+    second.store(0, SeqCst);
+}
+
+fn lock_pi_deadlines() {
+    let word = AtomicU32::new(0);
+    lock(&word).must();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            say!("realtime, past: {}", wait_ms(&word, FUTEX_LOCK_PI | PRIVATE, 0, 1));
+            say!("monotonic, past: {}", wait_ms(&word, LOCK_PI2 | PRIVATE, 0, 1));
+            say!("the other clock, past: {}", wait_ms(&word, LOCK_PI2 | PRIVATE | FUTEX_CLOCK_REALTIME, 0, 1));
+            say!("flag for the old one: {}", wait_ms(&word, FUTEX_LOCK_PI | PRIVATE | FUTEX_CLOCK_REALTIME, 0, 1));
+            let bad = timespec { tv_sec: 0, tv_nsec: -1 };
+            say!("bad time: {}", sys!(SYS_futex, word.as_ptr(), FUTEX_LOCK_PI | PRIVATE, 0, &bad, 0, 0));
+            let mut soon: timespec = zeroed();
+            sys!(SYS_clock_gettime, CLOCK_MONOTONIC, &mut soon).must();
+            soon.tv_sec += 1;
+            say!("in a second: {}", sys!(SYS_futex, word.as_ptr(), LOCK_PI2 | PRIVATE, 0, &soon, 0, 0));
+        });
+    });
+    say!("waiters bit stays {}, unlock {}, word {}", word.load(SeqCst) & FUTEX_WAITERS != 0, unlock(&word), word.load(SeqCst));
+}
+
+fn lock_pi_goes_on_after_signals() {
+    let m = map_shared(PAGE);
+    let word = m.word(0);
+    lock_shared(word).must();
+    let child = fork(|| {
+        let mut soon: timespec = zeroed();
+        sys!(SYS_clock_gettime, CLOCK_MONOTONIC, &mut soon).must();
+        soon.tv_nsec += 200_000_000;
+        soon.tv_sec += soon.tv_nsec / 1_000_000_000;
+        soon.tv_nsec %= 1_000_000_000;
+        let end = interrupted(|| sys!(SYS_futex, word.as_ptr(), LOCK_PI2, 0, &soon, 0, 0));
+        say!("interrupted until the deadline: {end}");
+        let got = alarmed(0, || futex(word, FUTEX_LOCK_PI, 0));
+        say!("interrupted until it is free: {got}, {}", futex(word, FUTEX_UNLOCK_PI, 0));
+        0
+    });
+    sleep_ms(400);
+    let unlocked = futex(word, FUTEX_UNLOCK_PI, 0);
+    say!("{}, unlock {unlocked}", child.wait());
+}
+
+fn lock_shared(word: &AtomicU32) -> Ret {
+    futex(word, FUTEX_LOCK_PI, 0)
+}
+
+fn lock_pi_owner_dies() {
+    let m = map_shared(PAGE);
+    let word = m.word(0);
+    let (ready, go) = pipe();
+    let owner = fork(|| {
+        lock_shared(word).must();
+        write(go, b"x");
+        until_waited_for(word);
+        0
+    });
+    read(ready, 1);
+    say!("without a robust list: {}", lock_shared(word));
+    let value = word.load(SeqCst);
+    say!("mine {}, owner died {}", value & FUTEX_TID_MASK == gettid() as u32, value & FUTEX_OWNER_DIED != 0);
+    say!("{}, unlock {}, {:#x}", owner.wait(), futex(word, FUTEX_UNLOCK_PI, 0), word.load(SeqCst));
+    let gone = fork(|| lock_shared(word).0 as i32);
+    say!("{}", gone.wait());
+    say!("owner long gone: {}", lock_shared(word));
+}
+
+fn lock_pi_robust_owner_dies() {
+    let m = map_shared(PAGE);
+    let word = robust(m);
+    // The entry of a priority-inheriting lock has bit 0 set.
+    m.put(0, &(m.addr as u64 + 64 + 1).to_ne_bytes());
+    let (ready, go) = pipe();
+    let owner = fork(|| {
+        sys!(SYS_set_robust_list, m.addr, 24).must();
+        lock_shared(word).must();
+        write(go, b"x");
+        until_waited_for(word);
+        0
+    });
+    read(ready, 1);
+    let got = lock_shared(word);
+    let value = word.load(SeqCst);
+    say!("{got}: mine {}, owner died {}", value & FUTEX_TID_MASK == gettid() as u32, value & FUTEX_OWNER_DIED != 0);
+    say!("{}, unlock {}", owner.wait(), futex(word, FUTEX_UNLOCK_PI, 0));
+    let alone = fork(|| {
+        sys!(SYS_set_robust_list, m.addr, 24).must();
+        lock_shared(word).0 as i32
+    });
+    say!("{}: {:#x}", alone.wait(), word.load(SeqCst));
+    say!("taken over: {}, {:#x}", lock_shared(word), word.load(SeqCst) & !FUTEX_TID_MASK);
+    say!("unlock {}, {:#x}", futex(word, FUTEX_UNLOCK_PI, 0), word.load(SeqCst));
+}
+
+fn lock_pi_errors() {
+    let word = AtomicU32::new(0);
+    say!("misaligned {}", sys!(SYS_futex, word.as_ptr() as usize + 1, FUTEX_LOCK_PI | PRIVATE, 0, 0, 0, 0));
+    say!("nothing mapped {}", sys!(SYS_futex, 8, FUTEX_LOCK_PI | PRIVATE, 0, 0, 0, 0));
+    say!("unlock, nothing mapped {}", sys!(SYS_futex, 8, FUTEX_UNLOCK_PI | PRIVATE, 0, 0, 0, 0));
+    let m = map_anon(PAGE);
+    m.protect(PROT_READ).must();
+    say!("read-only {}", futex(m.word(0), FUTEX_LOCK_PI | PRIVATE, 0));
+    say!("bad timeout pointer {}", sys!(SYS_futex, word.as_ptr(), FUTEX_LOCK_PI | PRIVATE, 0, 8, 0, 0));
+    word.store(1 << 29, SeqCst);
+    say!("owner that is nobody {}", lock(&word));
+    word.store(FUTEX_OWNER_DIED | FUTEX_WAITERS, SeqCst);
+    say!("left by a dead owner {}, {:#x}", lock(&word), word.load(SeqCst) & !FUTEX_TID_MASK);
+    word.store(gettid() as u32 | FUTEX_WAITERS, SeqCst);
+    say!("mine by a store {}, {}", unlock(&word), word.load(SeqCst));
+}
+
+fn lock_pi_is_not_woken() {
+    let word = AtomicU32::new(0);
+    lock(&word).must();
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| (lock(&word), unlock(&word)));
+        until_waited_for(&word);
+        say!("wake {}", futex(&word, FUTEX_WAKE | PRIVATE, 1));
+        say!("requeue {}", sys!(SYS_futex, word.as_ptr(), FUTEX_REQUEUE | PRIVATE, 0, 1, &AtomicU32::new(0), 0));
+        unlock(&word).must();
+        let (got, left) = waiter.join().unwrap();
+        say!("{got} {left}");
+    });
+}
+
+fn lock_pi_in_order() {
+    let word = AtomicU32::new(0);
+    let place = AtomicU32::new(0);
+    lock(&word).must();
+    std::thread::scope(|scope| {
+        let mut waiters = Vec::new();
+        for _ in 0..4 {
+            waiters.push(scope.spawn(|| {
+                let got = lock(&word);
+                let at = place.fetch_add(1, SeqCst);
+                (got, at, unlock(&word))
+            }));
+            until_waited_for(&word);
+        }
+        unlock(&word).must();
+        for waiter in waiters {
+            let (got, at, left) = waiter.join().unwrap();
+            say!("{got} place {at} {left}");
+        }
+    });
+    say!("{}", word.load(SeqCst));
+}
+
+fn wait_requeue(word: &AtomicU32, lock: &AtomicU32) -> Ret {
+    sys!(SYS_futex, word.as_ptr(), FUTEX_WAIT_REQUEUE_PI | PRIVATE, 0, 0, lock.as_ptr(), 0)
+}
+
+fn requeue_pi(word: &AtomicU32, lock: &AtomicU32, wake: i32, moves: i32, value: u32) -> Ret {
+    sys!(SYS_futex, word.as_ptr(), FUTEX_CMP_REQUEUE_PI | PRIVATE, wake, moves, lock.as_ptr(), value)
+}
+
+fn requeue_pi_takes_and_queues() {
+    let (word, mutex) = (AtomicU32::new(0), AtomicU32::new(0));
+    std::thread::scope(|scope| {
+        let waiters: Vec<_> = (0..3)
+            .map(|_| {
+                let waiter = scope.spawn(|| {
+                    let got = wait_requeue(&word, &mutex);
+                    let mine = mutex.load(SeqCst) & FUTEX_TID_MASK == gettid() as u32;
+                    (got, mine, unlock(&mutex))
+                });
+                sleep_ms(30);
+                waiter
+            })
+            .collect();
+        say!("wake of such a waiter {}", futex(&word, FUTEX_WAKE | PRIVATE, 1));
+        say!("plain requeue {}", sys!(SYS_futex, word.as_ptr(), FUTEX_REQUEUE | PRIVATE, 0, 1, mutex.as_ptr(), 0));
+        say!("all, the lock is free: {}", requeue_pi(&word, &mutex, 1, i32::MAX, 0));
+        for waiter in waiters {
+            let (got, mine, left) = waiter.join().unwrap();
+            say!("{got} {mine} {left}");
+        }
+        lock(&mutex).must();
+        let waiter = scope.spawn(|| (wait_requeue(&word, &mutex), unlock(&mutex)));
+        sleep_ms(30);
+        say!("the lock is taken: {}", requeue_pi(&word, &mutex, 1, 0, 0));
+        say!("hand over {}", unlock(&mutex));
+        let (got, left) = waiter.join().unwrap();
+        say!("{got} {left}, word {}", mutex.load(SeqCst));
+    });
+}
+
+fn requeue_pi_errors() {
+    let (word, mutex) = (AtomicU32::new(0), AtomicU32::new(0));
+    say!("nobody waits {}", requeue_pi(&word, &mutex, 1, 1, 0));
+    say!("other value {}", requeue_pi(&word, &mutex, 1, 1, 7));
+    say!("wakes two {}", requeue_pi(&word, &mutex, 2, 1, 0));
+    say!("negative {}", requeue_pi(&word, &mutex, 1, -1, 0));
+    say!("to itself {}", requeue_pi(&word, &word, 1, 1, 0));
+    say!("wait for itself {}", wait_requeue(&word, &word));
+    word.store(1, SeqCst);
+    say!("wait, other value {}", wait_requeue(&word, &mutex));
+    word.store(0, SeqCst);
+    std::thread::scope(|scope| {
+        let other = AtomicU32::new(0);
+        let waiter = scope.spawn(|| futex(&word, FUTEX_WAIT | PRIVATE, 0));
+        sleep_ms(30);
+        say!("a plain waiter {}", requeue_pi(&word, &mutex, 1, 1, 0));
+        wake_all_of(&word, FUTEX_WAKE | PRIVATE, 1);
+        say!("{}", waiter.join().unwrap());
+        let waiter = scope.spawn(|| (wait_requeue(&word, &mutex), unlock(&mutex)));
+        sleep_ms(30);
+        say!("another lock than it named {}", requeue_pi(&word, &other, 1, 1, 0));
+        say!("{}", requeue_pi(&word, &mutex, 1, 1, 0));
+        let (got, left) = waiter.join().unwrap();
+        say!("{got} {left}");
+    });
+}
+
+fn wait_requeue_pi_ends() {
+    let (word, mutex) = (AtomicU32::new(0), AtomicU32::new(0));
+    let op = FUTEX_WAIT_REQUEUE_PI | PRIVATE;
+    let past = timespec_ms(1);
+    say!("past {}", sys!(SYS_futex, word.as_ptr(), op, 0, &past, mutex.as_ptr(), 0));
+    say!("past, realtime {}", sys!(SYS_futex, word.as_ptr(), op | FUTEX_CLOCK_REALTIME, 0, &past, mutex.as_ptr(), 0));
+    let mut soon: timespec = zeroed();
+    sys!(SYS_clock_gettime, CLOCK_MONOTONIC, &mut soon).must();
+    soon.tv_sec += 1;
+    say!("signals, then the deadline: {}", interrupted(|| sys!(SYS_futex, word.as_ptr(), op, 0, &soon, mutex.as_ptr(), 0)));
 }

@@ -4,7 +4,7 @@ use crate::host::{Arg, vsyscall};
 use crate::prelude::*;
 
 cases![
-    unknown_calls, getrandom_forms, uname_and_sysinfo, membarrier_commands, rseq_registration, personality_values, mount_tmpfs,
+    unknown_calls, getrandom_forms, uname_and_sysinfo, membarrier_commands, rseq_registration, rseq_per_cpu_counters, rseq_of_fork_and_exec, personality_values, mount_tmpfs,
     mount_errors, bind_mount, mount_propagation_is_private, pivot_root_moves, removed_calls, memory_pressure_calls, kcmp_and_pidfd_getfd,
     ioctl_on_nothing, reboot_and_swapon_refused, set_tid_address_returns_tid, restart_syscall_alone, sendfile_to_null, vdso_agrees, vsyscall_page,
     landlock_and_keys, io_uring_or_refused, mqueue_basics, syslog_refused, quota_and_swap_refused,
@@ -59,6 +59,52 @@ fn rseq_registration() {
         say!("{what} {}", Ret(-i64::from(outcome.get(i))));
     }
     say!("misaligned {}", sys!(SYS_rseq, area.addr + 4, 32, 0, 1));
+}
+
+fn rseq_per_cpu_counters() {
+    say!("the C library has an area: {}", crate::host::rseq_size() > 0);
+    let counters = map_anon(64 * PAGE);
+    let aborts = map_anon(PAGE);
+    let added = std::sync::atomic::AtomicU64::new(0);
+    let end = now_ns() + 20_000_000_000;
+    // Signals at a handler: a sequence that one falls into is begun anew.
+    alarmed(SA_RESTART, || {
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for round in 0.. {
+                        let enough = round >= 2000 && aborts.word(0).load(std::sync::atomic::Ordering::SeqCst) >= 4;
+                        if enough || now_ns() > end {
+                            break;
+                        }
+                        crate::host::per_cpu_add(counters.addr, aborts.addr, 2000);
+                        added.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                    }
+                });
+            }
+        });
+    });
+    let sum: u64 = (0..counters.len / 64)
+        .map(|cpu| u64::from(counters.word(cpu * 64).load(std::sync::atomic::Ordering::SeqCst)))
+        .sum();
+    say!("none lost: {}", sum == added.into_inner());
+    say!("aborted: {}", aborts.get(0) != 0 || aborts.get(1) != 0);
+}
+
+fn rseq_of_fork_and_exec() {
+    let counters = map_shared(64 * PAGE);
+    let aborts = map_shared(PAGE);
+    let child = fork(|| {
+        // Inherited.
+        (0..100).for_each(|_| crate::host::per_cpu_add(counters.addr, aborts.addr, 1));
+        0
+    });
+    say!("{}", child.wait());
+    let sum: u32 = (0..counters.len / 64).map(|cpu| counters.word(cpu * 64).load(std::sync::atomic::Ordering::SeqCst)).sum();
+    say!("{sum}");
+    say!("a second area is refused: {}", sys!(SYS_rseq, map_anon(PAGE).addr, 32, 0, 0x5305_3053));
+    say!("beyond the addresses: {}", sys!(SYS_rseq, usize::MAX & !31, 32, 0, 0x5305_3053));
+    say!("unknown flag: {}", sys!(SYS_rseq, map_anon(PAGE).addr, 32, 2, 0x5305_3053));
 }
 
 fn personality_values() {

@@ -6,7 +6,7 @@ use crate::prelude::*;
 
 cases![
     self_links, stat_fields, status_fields, cmdline_and_environ, comm_read_and_write, fd_directory, fdinfo_fields, limits_table,
-    task_directories, root_and_exe_links, other_process_visible, gone_process_is_absent, smaps_and_statm, mountinfo_and_mounts,
+    task_directories, root_and_exe_links, other_process_visible, gone_process_is_absent, smaps_and_statm, resident_follows_use, mountinfo_and_mounts,
     meminfo_and_cpuinfo, stat_uptime_loadavg, version_and_filesystems, sys_kernel_values, sys_writes_need_privilege, io_and_oom_files,
     proc_is_read_only_where_it_is, cgroup_and_namespaces, fd_permissions, listing_contains_self, dev_null_and_zero, dev_full,
     dev_random, dev_stdio_links, dev_shm_works, net_files, children_file, mem_file,
@@ -176,6 +176,44 @@ fn smaps_and_statm() {
     }
     let statm: Vec<u64> = text("/proc/self/statm").trim_end_matches("\\n").split(' ').map(|v| v.parse().unwrap()).collect();
     say!("{} numbers, resident within size {}", statm.len(), statm[1] <= statm[0] && statm[1] >= 100);
+}
+
+/// Resident pages, shared ones among them, and VmRSS and RssAnon in KiB.
+fn resident() -> [u64; 4] {
+    let statm: Vec<u64> = text("/proc/self/statm").trim_end_matches("\\n").split(' ').map(|v| v.parse().unwrap()).collect();
+    let status = lines("/proc/self/status");
+    let kb = |key: &str| status.iter().find_map(|l| l.strip_prefix(key)).and_then(|v| v.trim().trim_end_matches(" kB").parse::<u64>().ok()).unwrap_or(0);
+    [statm[1], statm[2], kb("VmRSS:"), kb("RssAnon:")]
+}
+
+fn resident_follows_use() {
+    const PAGES: usize = 4000;
+    let near = |value: u64| (PAGES as u64 - 300..PAGES as u64 + 300).contains(&value);
+    let before = resident();
+    let m = map_anon(PAGE * PAGES);
+    let mapped = resident();
+    say!("mapped only {}", mapped[0] < before[0] + 300);
+    (0..PAGES).for_each(|i| m.set(i * PAGE, 1));
+    let touched = resident();
+    say!("touched {} {} {}", near(touched[0] - mapped[0]), near((touched[2] - mapped[2]) / 4), near((touched[3] - mapped[3]) / 4));
+    let smaps = fs::read_to_string("/proc/self/smaps").unwrap();
+    let region = smaps.split(&format!("{:x}-", m.addr)).nth(1).unwrap_or_default();
+    let rss = region.lines().find_map(|l| l.strip_prefix("Rss:")).unwrap_or_default();
+    say!("in smaps{rss}");
+    let parent = getpid();
+    let child = fork(|| {
+        let seen = fs::read_to_string(format!("/proc/{parent}/stat")).unwrap_or_default();
+        let rss: u64 = seen.rsplit(')').next().unwrap_or_default().split_whitespace().nth(21).and_then(|v| v.parse().ok()).unwrap_or(0);
+        say!("of another process {}", rss > PAGES as u64);
+        0
+    });
+    say!("{}", child.wait());
+    m.unmap().must();
+    say!("given back {}", resident()[0] < mapped[0] + 300);
+    let shared = map_shared(PAGE * PAGES);
+    let before = resident();
+    (0..PAGES).for_each(|i| shared.set(i * PAGE, 1));
+    say!("shared memory counts as shared {}", near(resident()[1] - before[1]));
 }
 
 fn mountinfo_and_mounts() {

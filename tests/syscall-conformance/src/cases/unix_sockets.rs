@@ -9,6 +9,7 @@ cases![
     scm_rights_errors, scm_rights_truncated_closes, scm_credentials, so_peercred, socket_options, buffers_fill, blocking_send_wakes,
     receive_timeout, receive_interrupted, send_interrupted, socket_types_refused, sendmmsg_recvmmsg, out_of_band_refused,
     unlinked_name_stays_connected, socket_file_is_a_socket, fionread_and_siocoutq, passed_descriptor_survives_sender, dgram_unconnected_errors,
+    sender_names,
 ];
 
 /// `sockaddr_un` of this path; a leading NUL makes it abstract. With its length.
@@ -610,4 +611,47 @@ fn passed_descriptor_survives_sender() {
     let (_, _, found) = receive_control(b, 64, 0);
     let fd = fds_in(&found)[0];
     say!("{} {}", read(fd, 100), read(fd, 100));
+}
+
+/// What a receiver is told of the sender: its name, or nothing at all (length 0) if it has none.
+fn sender_names() {
+    let told = |fd: i32| {
+        let mut buf = [0u8; 8];
+        let mut from: sockaddr_un = zeroed();
+        let mut len = size_of::<sockaddr_un>() as u32;
+        let ret = sys!(SYS_recvfrom, fd, &mut buf[..], buf.len(), 0, &mut from, &mut len);
+        let path: Vec<u8> = from.sun_path.iter().take((len as usize).saturating_sub(2)).map(|&c| c as u8).collect();
+        format!("{ret} {len} {} {}", from.sun_family, path.escape_ascii())
+    };
+    for kind in [SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET] {
+        for named in [false, true] {
+            let path = format!("\0server-{kind}-{named}");
+            let server = socket(kind);
+            bind(server, path.as_bytes()).must();
+            let client = socket(kind);
+            if named {
+                bind(client, format!("\0client-{kind}").as_bytes()).must();
+            }
+            let receiver = if kind == SOCK_DGRAM {
+                connect(client, path.as_bytes()).must();
+                server
+            } else {
+                sys!(SYS_listen, server, 8).must();
+                connect(client, path.as_bytes()).must();
+                accept(server).fd()
+            };
+            send(client, b"to", 0).must();
+            say!("{kind} {named}: {}", told(receiver));
+            if kind != SOCK_DGRAM {
+                send(receiver, b"fro", 0).must();
+                say!("back: {}", told(client));
+            }
+            [server, client, receiver].iter().for_each(|&fd| {
+                let _ = close(fd);
+            });
+        }
+        let (a, b) = socketpair(kind);
+        send(a, b"pair", 0).must();
+        say!("{kind} pair: {}", told(b));
+    }
 }

@@ -135,10 +135,6 @@ pub(super) fn net() -> Node {
                 ("bpf_jit_enable", fixed("0")),
                 ("default_qdisc", fixed("fq_codel")),
                 (
-                    "netdev_max_backlog",
-                    number("net.core.netdev_max_backlog", "1000", 0, INT),
-                ),
-                (
                     "optmem_max",
                     number("net.core.optmem_max", "131072", 0, INT),
                 ),
@@ -161,7 +157,7 @@ pub(super) fn net() -> Node {
             "unix",
             Node::dir([(
                 "max_dgram_qlen",
-                number("net.unix.max_dgram_qlen", "512", 0, INT),
+                number("net.unix.max_dgram_qlen", "10", 0, INT),
             )]),
         ),
     ])
@@ -199,7 +195,7 @@ fn ipv4() -> Node {
             value(
                 "net.ipv4.ip_local_port_range",
                 "32768\t60999",
-                Shape::Integers(2, 1, 65535),
+                Shape::Range(1, 65535),
             ),
         ),
         (
@@ -285,6 +281,9 @@ fn ipv4() -> Node {
                 Shape::Integers(3, 1, INT),
             ),
         ),
+        ("udp_mem", fixed("188811\t251750\t377622")),
+        ("udp_rmem_min", fixed("4096")),
+        ("udp_wmem_min", fixed("4096")),
     ])
 }
 

@@ -53,6 +53,8 @@ pub fn set(values: &Values, name: &str, text: &str) -> Result<()> {
 pub(super) enum Shape {
     /// So many integers within bounds, separated by blanks.
     Integers(usize, i64, i64),
+    /// Two integers within bounds, the second not less than the first.
+    Range(i64, i64),
     /// A line of at most so many bytes.
     Line(usize),
 }
@@ -67,6 +69,17 @@ pub(super) fn normalise(shape: Shape, data: &[u8]) -> Result<String> {
                 return Err(Errno::EINVAL);
             }
             Ok(line.to_owned())
+        }
+        Shape::Range(low, high) => {
+            let shown = normalise(Shape::Integers(2, low, high), data)?;
+            let numbers: Vec<i64> = shown
+                .split_whitespace()
+                .filter_map(|word| word.parse().ok())
+                .collect();
+            match numbers[..] {
+                [from, to] if from <= to => Ok(shown),
+                _ => Err(Errno::EINVAL),
+            }
         }
         Shape::Integers(count, low, high) => {
             let mut numbers = Vec::new();
