@@ -601,3 +601,24 @@ fn dropped_nodes_are_released() {
     s.client.flush().unwrap();
     assert_eq!(open().filter(|target| *target == path).count(), 0);
 }
+
+#[test]
+fn a_scratch_tree_only_makes_files_without_names() {
+    let s = served_with(|tree| tree.scratch = true);
+    std::fs::write(s.dir.0.join("secret"), "x").unwrap();
+    let (c, root) = (&s.client, &s.root.node);
+    let (entry, file) = c.tmpfile(root, RW, owner(0o600)).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&std::fs::File::from(file), b"bytes", 0).unwrap();
+    assert!(c.statfs(root).unwrap().blocks > 0);
+    let no = Errno::EACCES;
+    assert_eq!(c.lookup(root, b"secret").unwrap_err(), no);
+    assert_eq!(c.getattr(root).unwrap_err(), no);
+    assert_eq!(c.readdir(root, 0).unwrap_err(), no);
+    assert_eq!(c.create(root, b"f", RW, owner(0o600)).unwrap_err(), no);
+    assert_eq!(c.mkdir(root, b"d", owner(0o700)).unwrap_err(), no);
+    assert_eq!(c.unlink(root, b"secret", UnlinkKind::File).unwrap_err(), no);
+    assert_eq!(c.link(&entry.node, root, b"name").unwrap_err(), no);
+    assert_eq!(c.open(&entry.node, RW).unwrap_err(), no);
+    let names: Vec<_> = std::fs::read_dir(&s.dir.0).unwrap().flatten().collect();
+    assert_eq!(names.len(), 1);
+}

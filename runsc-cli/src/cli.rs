@@ -59,7 +59,7 @@ pub struct Global {
     /// Where the sandbox's network comes from
     #[arg(long, value_enum)]
     pub network: Option<NetworkMode>,
-    /// Where writes to the root go: none (to the host), root:memory, all:memory, root:self, all:self, root:dir=PATH, all:dir=PATH
+    /// Where writes go: none (to the host), or root:MEDIUM or all:MEDIUM (bind mounts, too), where MEDIUM is memory, self or dir=PATH, perhaps with ,size=BYTES
     #[arg(long)]
     pub overlay2: Option<String>,
     /// Run without root privileges: true, false or auto
@@ -114,6 +114,14 @@ pub enum HostAccess {
     Create,
     /// Both.
     All,
+}
+
+impl HostAccess {
+    /// Whether existing ones may be opened.
+    #[must_use]
+    pub fn opens(self) -> bool {
+        matches!(self, Self::Open | Self::All)
+    }
 }
 
 /// The commands.

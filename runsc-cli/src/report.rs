@@ -47,6 +47,11 @@ pub fn init(path: Option<PathBuf>, format: LogFormat, debug: bool) -> anyhow::Re
     Ok(())
 }
 
+/// Writes a line to standard error: the sandbox's debug log, in sentry and gofer. A log that cannot be written loses lines, and nobody suffers for it.
+pub fn log_line(line: &str) {
+    let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
+}
+
 /// Reports a fatal error.
 pub fn error(message: &str) {
     write_log("error", message);

@@ -1,5 +1,5 @@
-//! `--strace` as the kernel holds it: whether calls are traced, which, and where lines go; it can change while guests run. Beside it the counts of
-//! calls that were not supported.
+//! `--strace` as the kernel holds it: whether calls are traced, and which; it can change while guests run. Beside it the counts of
+//! calls that were not supported, and the log that both go to.
 //!
 //! Lock order: each lock is a leaf, held for a look or a change.
 
@@ -71,11 +71,27 @@ impl CallSet {
 /// Takes a line.
 pub type Print = Box<dyn Fn(&str) + Send + Sync>;
 
+/// Where lines for the operator go: nowhere until it is set.
+#[derive(Default)]
+pub struct Log(RwLock<Option<Print>>);
+
+impl Log {
+    /// From now on lines go there.
+    pub fn set(&self, print: Print) {
+        *self.0.write() = Some(print);
+    }
+    /// Writes a line.
+    pub fn line(&self, line: &str) {
+        if let Some(print) = &*self.0.read() {
+            print(line);
+        }
+    }
+}
+
 /// See the module.
 pub struct CallTrace {
     on: AtomicBool,
     calls: RwLock<CallSet>,
-    print: RwLock<Option<Print>>,
 }
 
 impl Default for CallTrace {
@@ -83,16 +99,11 @@ impl Default for CallTrace {
         Self {
             on: AtomicBool::new(false),
             calls: RwLock::new(CallSet::none()),
-            print: RwLock::new(None),
         }
     }
 }
 
 impl CallTrace {
-    /// Where lines go.
-    pub fn set_print(&self, print: Print) {
-        *self.print.write() = Some(print);
-    }
     /// Traces these calls from now on, and no others.
     pub fn set_calls(&self, calls: CallSet) {
         let on = !calls.is_empty();
@@ -108,12 +119,6 @@ impl CallTrace {
     #[must_use]
     pub fn wants(&self, nr: u64) -> bool {
         self.is_on() && self.calls.read().contains(nr)
-    }
-    /// Writes a line.
-    pub fn print(&self, line: &str) {
-        if let Some(print) = &*self.print.read() {
-            print(line);
-        }
     }
 }
 

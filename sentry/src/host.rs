@@ -33,6 +33,12 @@ pub const HOST_CALLS: &[(libc::c_long, &str)] = &[
     (libc::SYS_ioctl, "host terminals: termios, window size"),
 ];
 
+/// Further calls for `--host-uds`.
+pub const HOST_SOCKET_CALLS: &[(libc::c_long, &str)] = &[(
+    libc::SYS_shutdown,
+    "half-closing connections to sockets of the host (--host-uds)",
+)];
+
 fn check(result: libc::c_int) -> Result<libc::c_int> {
     if result < 0 {
         Err(last_error())
@@ -266,6 +272,45 @@ pub fn auxiliary(key: u64) -> u64 {
 pub fn current_cpu() -> u32 {
     // SAFETY: no pointers.
     u32::try_from(unsafe { libc::sched_getcpu() }).unwrap_or(0)
+}
+
+/// Sends on a connected socket without waiting and without SIGPIPE: how many bytes went.
+pub fn send(fd: &OwnedFd, buf: &[u8]) -> Result<usize> {
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    // SAFETY: the kernel reads `buf.len()` bytes of a buffer that lives through the call; no address is given.
+    let n = unsafe {
+        libc::sendto(
+            fd.as_raw_fd(),
+            buf.as_ptr().cast(),
+            buf.len(),
+            flags,
+            std::ptr::null(),
+            0,
+        )
+    };
+    usize::try_from(n).map_err(|_| last_error())
+}
+
+/// Receives from a connected socket without waiting; `flags` as MSG_PEEK and MSG_TRUNC, with which the result may be more than fits.
+pub fn receive(fd: &OwnedFd, buf: &mut [u8], flags: i32) -> Result<usize> {
+    // SAFETY: the kernel writes at most `buf.len()` bytes to a buffer that lives through the call; no address is asked for.
+    let n = unsafe {
+        libc::recvfrom(
+            fd.as_raw_fd(),
+            buf.as_mut_ptr().cast(),
+            buf.len(),
+            flags | libc::MSG_DONTWAIT,
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+        )
+    };
+    usize::try_from(n).map_err(|_| last_error())
+}
+
+/// `shutdown(2)`: allowed only in a sandbox that may reach the host's sockets ([`HOST_SOCKET_CALLS`]).
+pub fn shutdown(fd: &OwnedFd, how: i32) -> Result<()> {
+    // SAFETY: no memory is involved.
+    check(unsafe { libc::shutdown(fd.as_raw_fd(), how) }).map(drop)
 }
 
 /// Writes at the end of a file, wherever that is (`RWF_APPEND`).

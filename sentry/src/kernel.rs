@@ -9,7 +9,7 @@ use parking_lot::{Mutex, RwLock};
 use platform::futures_shape::BoxFuture;
 use platform::{Cloned, Platform};
 
-use crate::call_trace::{CallTrace, Unsupported};
+use crate::call_trace::{CallTrace, Log, Unsupported};
 use crate::error::Result;
 use crate::exec::{Executor, Reactor};
 use crate::host_cgroup::HostCgroup;
@@ -79,6 +79,8 @@ pub struct Kernel {
     pub boot_ns: u64,
     /// `--strace`.
     pub strace: CallTrace,
+    /// Lines for the operator.
+    pub log: Log,
 }
 
 impl Kernel {
@@ -102,6 +104,7 @@ impl Kernel {
             unsupported: Unsupported::default(),
             boot_ns: crate::time::boottime_ns(),
             strace: CallTrace::default(),
+            log: Log::default(),
         })
     }
 }

@@ -6,6 +6,9 @@
 //! [`table`] is the one list: dispatch, `--strace`, `docs/syscalls.md` and the platform's list of full calls come from it.
 
 pub mod arg;
+pub mod guard;
+#[cfg(test)]
+mod guard_tests;
 mod passing;
 pub mod run;
 mod seccomp;

@@ -3,12 +3,10 @@
 //! The rule that keeps signals from being missed: before the guest runs on, the thread sets `in_guest` and *then* looks whether it was interrupted;
 //! whoever interrupts raises the flag and *then* looks at `in_guest` (see [`sentry::task::Task::interrupt`]).
 
-use std::future::{Future, poll_fn};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Instant;
 
 use abi::Errno;
@@ -25,6 +23,7 @@ use sentry::task::trace::{Mode, Resumed, StopKind, event, trap_info};
 use sentry::task::{CurrentTask, ExitStatus, RunState, lifecycle};
 
 use crate::arg::Outcome;
+use crate::guard::contained;
 use crate::table::dispatch;
 use crate::trace::Entry;
 
@@ -41,18 +40,17 @@ pub fn run_task(cx: CurrentTask) -> BoxFuture<'static, ()> {
             Poll::Ready(())
         })
         .await;
-        let status = match (Guarded {
-            inner: Box::pin(run(&cx)),
-        })
-        .await
-        {
+        let status = match contained(run(&cx)).await {
             Ok(status) => status,
             Err(report) => {
                 // A defect of ours ends the guest process that met it, not the sandbox.
-                eprintln!(
-                    "runsc: internal error while serving process {}: {report}",
-                    cx.group.pid.local()
-                );
+                let call = *cx.current_call.lock();
+                let call = call.map_or(-1, |call| call.nr.cast_signed());
+                cx.kernel.log.line(&format!(
+                    "runsc: internal error while serving process {} (thread {}, system call {call}): {report}: the process is killed",
+                    cx.group.pid.local(),
+                    cx.tid_number()
+                ));
                 send::end_group(&cx.group, ExitStatus::Signal(Signal::KILL, false));
                 ExitStatus::Signal(Signal::KILL, false)
             }
@@ -60,28 +58,6 @@ pub fn run_task(cx: CurrentTask) -> BoxFuture<'static, ()> {
         crate::trace::exiting(&cx, status).await;
         crate::process::leave(&cx, status);
     })
-}
-
-/// Turns a panic of the inner future into an error.
-struct Guarded<'a> {
-    inner: Pin<Box<dyn Future<Output = ExitStatus> + Send + 'a>>,
-}
-
-impl Future for Guarded<'_> {
-    type Output = Result<ExitStatus, String>;
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match catch_unwind(AssertUnwindSafe(|| self.inner.as_mut().poll(cx))) {
-            Ok(Poll::Pending) => Poll::Pending,
-            Ok(Poll::Ready(status)) => Poll::Ready(Ok(status)),
-            Err(panic) => {
-                let text = panic
-                    .downcast_ref::<&str>()
-                    .map(|s| (*s).to_owned())
-                    .or_else(|| panic.downcast_ref::<String>().cloned());
-                Poll::Ready(Err(text.unwrap_or_else(|| "panic".to_owned())))
-            }
-        }
-    }
 }
 
 /// What to do with the thread next.
@@ -193,12 +169,14 @@ async fn call(cx: &CurrentTask, mut call: SyscallArgs) -> SysResult<Outcome> {
     }
     *cx.current_call.lock() = Some(call);
     sentry::vfs::moment::begin();
+    #[cfg(test)]
+    crate::guard_tests::inject(&call);
     let result = if cx.kernel.strace.wants(call.nr) {
         let start = Instant::now();
         let before = crate::strace::before(cx, &call);
         let result = dispatch(cx, call).await;
         let line = crate::strace::line(cx, &call, before, &result, start.elapsed());
-        cx.kernel.strace.print(&line);
+        cx.kernel.log.line(&line);
         result
     } else {
         dispatch(cx, call).await

@@ -53,7 +53,7 @@ impl Worker {
         owner: Ownership,
         reply: &mut Encoder,
     ) -> Result<OwnedFd, Errno> {
-        let parent = self.node(parent)?;
+        let parent = self.any_node(parent)?;
         let directory = parent.directory()?;
         self.writable(&parent)?;
         if !flags.contains(OpenFlags::WRITE) {

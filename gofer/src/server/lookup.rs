@@ -97,7 +97,7 @@ impl Worker {
     }
 
     pub(super) fn statfs(&self, node: NodeId) -> Result<StatFs, Errno> {
-        host::statfs(self.node(node)?.fd())
+        host::statfs(self.any_node(node)?.fd())
     }
 
     /// Attributes with the ids that the container sees.

@@ -59,6 +59,8 @@ pub struct TreeConfig {
     pub host_uds: bool,
     /// Allow named pipes of the host to be opened.
     pub host_fifo: bool,
+    /// Nothing can be done in it but to make files without names.
+    pub scratch: bool,
     /// How the container's user and group ids look on the host.
     pub ids: IdMap,
 }
@@ -72,6 +74,7 @@ impl TreeConfig {
             read_only: false,
             host_uds: false,
             host_fifo: false,
+            scratch: false,
             ids: IdMap::default(),
         }
     }

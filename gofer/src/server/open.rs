@@ -35,7 +35,10 @@ impl Worker {
                 return Err(Errno::EACCES);
             }
         }
-        if flags.intersects(OpenFlags::WRITE | OpenFlags::TRUNCATE) {
+        // What is written to a pipe does not change the tree.
+        if node.kind == FileType::Regular
+            && flags.intersects(OpenFlags::WRITE | OpenFlags::TRUNCATE)
+        {
             self.writable(&node)?;
         }
         let file = reopen(&node, access(flags)?)?;

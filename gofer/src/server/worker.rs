@@ -218,7 +218,18 @@ impl Worker {
         }
     }
 
+    /// A node that may be looked into: `EACCES` in a scratch tree.
     pub(super) fn node(&self, id: NodeId) -> Result<Arc<Node>, Errno> {
+        let node = self.any_node(id)?;
+        if self.tree(&node)?.scratch {
+            Err(Errno::EACCES)
+        } else {
+            Ok(node)
+        }
+    }
+
+    /// A node for what is allowed in a scratch tree, too.
+    pub(super) fn any_node(&self, id: NodeId) -> Result<Arc<Node>, Errno> {
         self.shared.nodes.get(id)
     }
 }

@@ -30,6 +30,8 @@ pub struct SandboxConfig {
     pub debug: bool,
     /// System call trace to the sentry's standard error.
     pub strace: StraceConfig,
+    /// A container of it may connect to sockets of the host.
+    pub host_sockets: bool,
     /// The sentry's standard error is a log that somebody asked for.
     pub has_log: bool,
     /// The only uid (as seen in the sentry's user namespace by `SO_PEERCRED`) that may use the control socket.
@@ -95,6 +97,15 @@ pub struct ContainerConfig {
     pub root: RootConfig,
     /// Mounts in the order of the spec, to be made after the root.
     pub mounts: Vec<MountConfig>,
+    /// Sockets of the host may be connected to.
+    #[serde(default)]
+    pub host_sockets: bool,
+    /// FIFOs of the host may be opened.
+    #[serde(default)]
+    pub host_fifos: bool,
+    /// Most bytes that each overlay keeps; `None`: what its medium has.
+    #[serde(default)]
+    pub overlay_size: Option<u64>,
     /// Guest-side namespaces that the container gets for itself; those not listed are the sandbox's.
     pub namespaces: NamespaceConfig,
     /// Those that it shares with other containers of the sandbox.
@@ -218,8 +229,11 @@ pub enum OverlayMode {
     None,
     /// Into the sentry's memory, gone with the container.
     Memory,
-    /// Into a sparse, unlinked file on the host whose descriptor is passed ([`super::control::ContainerFds::overlay_file`]).
-    File,
+    /// Into files without names on the host, gone with the container.
+    File {
+        /// Index of the gofer's scratch tree that they are made in.
+        tree: u32,
+    },
 }
 
 /// One mount.

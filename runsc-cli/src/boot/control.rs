@@ -167,8 +167,6 @@ pub struct ContainerFds {
     pub gofer_channels: Vec<OwnedFd>,
     /// Where the gofer announces changes made from the host's side.
     pub gofer_events: Option<OwnedFd>,
-    /// Backing file for [`super::config::OverlayMode::File`].
-    pub overlay_file: Option<OwnedFd>,
     /// `cgroup.procs` files of the container's cgroup, if it is another than the template's.
     pub cgroup: Vec<OwnedFd>,
 }
@@ -344,8 +342,6 @@ pub enum FdRole {
     GoferChannel,
     /// The gofer's events.
     GoferEvents,
-    /// Backing of a file overlay.
-    OverlayFile,
     /// A `cgroup.procs` file of the host's that the container's processes are to be put into.
     Cgroup,
 }

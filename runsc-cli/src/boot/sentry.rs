@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::config::SandboxConfig;
 use super::server::Server;
-use super::{filter, kernel, ledger, wire};
+use super::{filter, kernel, ledger, panics, wire};
 use crate::cgroup::gauges::Gauges;
 use crate::host;
 use crate::launch::seal;
@@ -65,6 +65,7 @@ pub struct Go;
 
 /// Runs the sentry.
 pub fn main(config_fd: RawFd) -> Result<()> {
+    panics::end_process_on_panic("sentry");
     let boot: Boot = seal::read_config(host::inherited(config_fd)?)?;
     let launch = UnixStream::from(host::inherited(boot.launch)?);
     match run(&boot, &launch) {
@@ -125,7 +126,7 @@ fn run(boot: &Boot, launch: &UnixStream) -> Result<Server> {
     listen(&listener, Backlog::new(128)?).context("cannot listen on the control socket")?;
     set_dumpable(false).context("cannot become undumpable")?;
     let mut rules = filter::base();
-    rules.extend(prepared.host_calls());
+    rules.extend(prepared.host_calls(boot.config.host_sockets));
     // Duplicated before the filter, which does not need to allow it.
     let launch_connection = launch.try_clone()?;
     filter::install(&rules)?;

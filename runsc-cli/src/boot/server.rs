@@ -538,7 +538,6 @@ fn sort_fds(roles: &[FdRole], fds: Vec<OwnedFd>) -> Result<ContainerFds, Control
         stdio: Vec::new(),
         gofer_channels: Vec::new(),
         gofer_events: None,
-        overlay_file: None,
         cgroup: Vec::new(),
     };
     for (role, fd) in roles.iter().zip(fds) {
@@ -555,7 +554,6 @@ fn sort_fds(roles: &[FdRole], fds: Vec<OwnedFd>) -> Result<ContainerFds, Control
             }),
             FdRole::GoferChannel => sorted.gofer_channels.push(fd),
             FdRole::GoferEvents => sorted.gofer_events = Some(fd),
-            FdRole::OverlayFile => sorted.overlay_file = Some(fd),
             FdRole::Cgroup => sorted.cgroup.push(fd),
         }
     }

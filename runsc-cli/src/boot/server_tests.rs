@@ -140,7 +140,7 @@ fn config(id: &str) -> Box<ContainerConfig> {
         &spec,
         "/".as_ref(),
         "/".as_ref(),
-        &crate::spec::container::Overlay::default(),
+        &crate::spec::overlay::Overlay::default(),
         0,
     )
     .unwrap();

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::exec::apply_user;
 use super::run::run_order;
-use crate::boot::config::{NetworkMode, OverlayMode, ProcessConfig};
+use crate::boot::config::{NetworkMode, ProcessConfig};
 use crate::cli::DoArgs;
 use crate::launch::cleaner::Cleaner;
 use crate::launch::create::Order;
@@ -16,17 +16,13 @@ use crate::launch::settings::Settings;
 use crate::launch::userns;
 use crate::report;
 use crate::spec::capabilities;
-use crate::spec::container::Overlay;
+use crate::spec::overlay::Overlay;
 
 /// Runs the command; answers its exit code.
 pub fn run(settings: &Settings, args: DoArgs) -> Result<u8> {
     let mut settings = settings.clone();
     if settings.overlay.is_none() {
-        settings.overlay = Some(Overlay {
-            root: OverlayMode::Memory,
-            mounts: OverlayMode::None,
-            directory: None,
-        });
+        settings.overlay = Some(Overlay::root_in_memory());
     }
     let root = userns::is_root() && !userns::in_user_namespace();
     if settings.network.is_none() && !root {

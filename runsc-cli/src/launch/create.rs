@@ -186,7 +186,9 @@ fn build(
     let log = settings.open_debug_log(order.id)?;
     let log = log.as_ref().map(AsFd::as_fd);
     let root = Root::of(&container.state.rootfs, &translated);
-    let config = translated.config;
+    let mut config = translated.config;
+    config.host_sockets = settings.host_uds.opens();
+    config.host_fifos = settings.host_fifo.opens();
 
     let target = Target {
         container: order.id.to_owned(),
@@ -276,7 +278,6 @@ fn build(
         _ => Vec::new(),
     };
 
-    let overlay_file = overlay_file(settings, order, config.root.overlay)?;
     let stdio = console.stdio()?;
     let made = create_in_kernel(
         &client,
@@ -284,7 +285,6 @@ fn build(
         &stdio,
         preserved,
         &served,
-        overlay_file.as_ref(),
         &own_cgroup,
     )?;
     sandbox::place_guests(sentry, &made, cgroup, oom_score)?;
@@ -303,7 +303,6 @@ fn create_in_kernel(
     stdio: &[(u32, OwnedFd)],
     preserved: &[(u32, OwnedFd)],
     served: &gofer::Gofer,
-    overlay_file: Option<&OwnedFd>,
     own_cgroup: &[OwnedFd],
 ) -> Result<Vec<u32>> {
     let mut roles = Vec::new();
@@ -318,10 +317,6 @@ fn create_in_kernel(
     }
     roles.push(FdRole::GoferEvents);
     fds.push(served.events.as_fd());
-    if let Some(file) = overlay_file {
-        roles.push(FdRole::OverlayFile);
-        fds.push(file.as_fd());
-    }
     for file in own_cgroup {
         roles.push(FdRole::Cgroup);
         fds.push(file.as_fd());
@@ -473,42 +468,11 @@ fn sandbox_config(
         network: settings.network.unwrap_or(NetworkMode::Sandbox),
         debug: settings.debug,
         strace: settings.strace.clone(),
+        host_sockets: settings.host_uds.opens(),
         has_log: settings.debug_log.is_some(),
         control_uid: 0,
         cpus,
     }
-}
-
-/// The unlinked backing file of a file overlay.
-fn overlay_file(
-    settings: &Settings,
-    order: &Order<'_>,
-    mode: OverlayMode,
-) -> Result<Option<OwnedFd>> {
-    if mode != OverlayMode::File {
-        return Ok(None);
-    }
-    let dir = settings
-        .overlay
-        .as_ref()
-        .and_then(|overlay| overlay.directory.clone())
-        .unwrap_or_else(|| order.bundle.clone());
-    let file = std::fs::OpenOptions::new();
-    let mut file = file;
-    use std::os::unix::fs::OpenOptionsExt;
-    let file = file
-        .read(true)
-        .write(true)
-        .mode(0o600)
-        .custom_flags(nix::libc::O_TMPFILE)
-        .open(&dir)
-        .with_context(|| {
-            format!(
-                "cannot make the overlay's backing file in {}",
-                dir.display()
-            )
-        })?;
-    Ok(Some(file.into()))
 }
 
 /// The caller's descriptors 3, 4, … for the guest: socket activation's (`LISTEN_FDS`) and `--preserve-fds`.

@@ -17,6 +17,7 @@ use super::death;
 use super::process::{self, Helper, ProcessId};
 use super::seal;
 use super::userns::Mappings;
+use crate::boot::panics;
 use crate::cli::HostAccess;
 use crate::host;
 use crate::spec::mounts::TreeSource;
@@ -52,6 +53,7 @@ struct BootTree {
     path: PathBuf,
     recursive: bool,
     read_only: bool,
+    scratch: bool,
 }
 
 /// A gofer that serves.
@@ -110,6 +112,7 @@ pub fn start(
                 path: tree.path.clone(),
                 recursive: tree.recursive,
                 read_only: tree.read_only,
+                scratch: tree.scratch,
             })
             .collect(),
         channels: theirs.iter().map(AsRawFd::as_raw_fd).collect(),
@@ -163,6 +166,7 @@ pub fn start(
 
 /// The gofer process itself.
 pub fn main(config_fd: RawFd) -> Result<()> {
+    panics::end_process_on_panic("file server (gofer)");
     let boot: Boot = seal::read_config(host::inherited(config_fd)?)?;
     let channels = boot
         .channels
@@ -204,7 +208,7 @@ fn prepare(boot: &Boot, channels: Vec<OwnedFd>, events: OwnedFd) -> Result<Serve
         })
         .collect();
     let confined = jail::confine(&trees)?;
-    let uds = boot.host_uds != HostAccess::None;
+    let uds = boot.host_uds.opens();
     jail::lock_down(if uds {
         HostSockets::Allowed
     } else {
@@ -219,7 +223,8 @@ fn prepare(boot: &Boot, channels: Vec<OwnedFd>, events: OwnedFd) -> Result<Serve
             root,
             read_only: tree.read_only,
             host_uds: uds,
-            host_fifo: boot.host_fifo != HostAccess::None,
+            host_fifo: boot.host_fifo.opens(),
+            scratch: tree.scratch,
             ids: ids.clone(),
         })
         .collect();

@@ -12,7 +12,7 @@ use crate::boot::config::{FastPathChoice, NetworkMode, PlatformChoice, StraceCon
 use crate::cgroup::Manager;
 use crate::cli::{CgroupManager, Global, HostAccess};
 use crate::config::Config;
-use crate::spec::container::Overlay;
+use crate::spec::overlay::Overlay;
 use crate::state::root;
 
 /// What the global flags mean for this run.
@@ -55,6 +55,19 @@ fn check_calls(calls: &[String]) -> Result<()> {
         .map_err(|what| anyhow::anyhow!("--strace-syscalls: {what}"))
 }
 
+/// Refuses what cannot be given.
+fn check_host_access(sockets: HostAccess, fifos: HostAccess) -> Result<()> {
+    if matches!(sockets, HostAccess::Create | HostAccess::All) {
+        bail!(
+            "--host-uds: sockets that guests bind cannot be reached from the host yet: use none or open"
+        );
+    }
+    if matches!(fifos, HostAccess::Create | HostAccess::All) {
+        bail!("--host-fifo: expected none or open");
+    }
+    Ok(())
+}
+
 impl Settings {
     /// Resolves the flags.
     pub fn new(global: &Global, config: Config) -> Result<Self> {
@@ -66,6 +79,7 @@ impl Settings {
             other => bail!("--rootless={other}: expected true, false or auto"),
         };
         check_calls(&global.strace_syscalls)?;
+        check_host_access(global.host_uds, global.host_fifo)?;
         Ok(Self {
             root: root::resolve(global.root.as_deref())?,
             platform: global.platform,
@@ -121,8 +135,14 @@ impl Settings {
                 check_calls(&self.strace.calls)?;
             }
             "overlay2" => self.overlay = Some(Overlay::parse(value)?),
-            "host-uds" => self.host_uds = choice(value)?,
-            "host-fifo" => self.host_fifo = choice(value)?,
+            "host-uds" => {
+                self.host_uds = choice(value)?;
+                check_host_access(self.host_uds, self.host_fifo)?;
+            }
+            "host-fifo" => {
+                self.host_fifo = choice(value)?;
+                check_host_access(self.host_uds, self.host_fifo)?;
+            }
             _ => bail!("this flag concerns more than one container"),
         }
         Ok(())

@@ -1,64 +1,16 @@
 //! A validated spec as the kernel's [`ContainerConfig`] and the list of trees for the container's gofer.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Result, bail};
 use oci_spec::runtime::{Linux, LinuxDeviceType, LinuxNamespaceType, LinuxResources, Spec};
 
 use super::mounts::{self, TreeSource};
+use super::overlay::{Medium, Overlay};
 use super::{process, validate};
 use crate::boot::config::{
-    ContainerConfig, DeviceConfig, NamespaceConfig, OverlayMode, PROTOCOL_VERSION, ResourceLimits,
-    RootConfig,
+    ContainerConfig, DeviceConfig, NamespaceConfig, PROTOCOL_VERSION, ResourceLimits, RootConfig,
 };
-
-/// `--overlay2`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Overlay {
-    /// Mode of the root.
-    pub root: OverlayMode,
-    /// Mode of bind mounts that are not read-only.
-    pub mounts: OverlayMode,
-    /// Directory of the host for the backing file of [`OverlayMode::File`]; `None` is the bundle.
-    pub directory: Option<PathBuf>,
-}
-
-impl Overlay {
-    /// Reads `none`, `root:memory`, `all:memory`, `root:self`, `all:self`, `root:dir=PATH`, `all:dir=PATH`.
-    pub fn parse(text: &str) -> Result<Self> {
-        if text.is_empty() || text == "none" {
-            return Ok(Self::default());
-        }
-        let Some((scope, medium)) = text.split_once(':') else {
-            bail!("--overlay2={text}: expected none, root:MEDIUM or all:MEDIUM")
-        };
-        let (mode, directory) = match medium {
-            "memory" => (OverlayMode::Memory, None),
-            "self" => (OverlayMode::File, None),
-            _ => match medium.strip_prefix("dir=") {
-                Some(path) if path.starts_with('/') => {
-                    (OverlayMode::File, Some(PathBuf::from(path)))
-                }
-                _ => bail!(
-                    "--overlay2={text}: the medium must be memory, self or dir=/absolute/path"
-                ),
-            },
-        };
-        match scope {
-            "root" => Ok(Self {
-                root: mode,
-                mounts: OverlayMode::None,
-                directory,
-            }),
-            "all" => Ok(Self {
-                root: mode,
-                mounts: mode,
-                directory,
-            }),
-            other => bail!("--overlay2={text}: {other:?} is neither root nor all"),
-        }
-    }
-}
 
 /// What comes out of a spec.
 #[derive(Clone, Debug)]
@@ -89,15 +41,17 @@ pub fn translate(
     let mut trees = vec![TreeSource {
         path: rootfs.to_owned(),
         recursive: true,
-        read_only: read_only || overlay.root != OverlayMode::None,
+        read_only: read_only || overlay.root != Medium::None,
         follow_host: false,
+        scratch: false,
     }];
+    let root_overlay = overlay.root.over(rootfs, &mut trees)?;
     let mut mount_list = Vec::new();
     for mount in spec.mounts().iter().flatten() {
         mount_list.push(mounts::translate(
             mount,
             bundle,
-            overlay.mounts,
+            &overlay.mounts,
             &mut trees,
         )?);
     }
@@ -109,13 +63,16 @@ pub fn translate(
             process: process::translate(spec_process, preserved_fds)?,
             root: RootConfig {
                 read_only,
-                overlay: overlay.root,
+                overlay: root_overlay,
                 propagation: linux
                     .and_then(|linux| linux.rootfs_propagation().as_deref())
                     .and_then(validate::propagation_flags)
                     .unwrap_or(0),
             },
             mounts: mount_list,
+            overlay_size: overlay.size,
+            host_sockets: false,
+            host_fifos: false,
             namespaces: namespaces(linux),
             shared: crate::boot::config::SharedNamespaces::default(),
             // Without one it is the host's: a fresh UTS namespace begins as a copy.
@@ -264,25 +221,6 @@ mod tests {
         assert_eq!(cpu_list(""), None);
         assert_eq!(cpu_list("5-1"), None);
         assert_eq!(cpu_list("0-4294967295"), None);
-    }
-
-    #[test]
-    fn overlay_flag() {
-        assert_eq!(
-            Overlay::parse("root:memory").unwrap().root,
-            OverlayMode::Memory
-        );
-        assert_eq!(
-            Overlay::parse("all:dir=/x").unwrap(),
-            Overlay {
-                root: OverlayMode::File,
-                mounts: OverlayMode::File,
-                directory: Some("/x".into())
-            }
-        );
-        assert!(Overlay::parse("root").is_err());
-        assert!(Overlay::parse("root:dir=x").is_err());
-        assert!(Overlay::parse("some:memory").is_err());
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! The OCI spec: reading it ([`load`]), refusing what cannot be done ([`validate`]), and turning it into what the kernel is told
-//! ([`container`], [`process`], [`mounts`]).
+//! ([`container`], [`process`], [`mounts`], [`overlay`]).
 
 pub mod capabilities;
 pub mod container;
 pub mod load;
 pub mod mounts;
+pub mod overlay;
 pub mod process;
 pub mod seccomp;
 pub mod starter;

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, anyhow, bail};
 use oci_spec::runtime::Mount;
 
-use crate::boot::config::{MountConfig, MountKind, OverlayMode};
+use super::overlay::Medium;
+use crate::boot::config::{MountConfig, MountKind};
 use crate::report;
 
 /// `MS_*` bits of Linux (`linux/mount.h`).
@@ -184,13 +185,15 @@ pub struct TreeSource {
     pub read_only: bool,
     /// `MS_SLAVE` or `MS_SHARED` asked for: later mounts of the host appear in it.
     pub follow_host: bool,
+    /// Only for the bytes of overlays: see [`super::overlay`].
+    pub scratch: bool,
 }
 
 /// Translates one mount. Bind mounts add a tree to `trees` (whose index the kernel gets; tree 0 is the root).
 pub fn translate(
     mount: &Mount,
     bundle: &Path,
-    overlay: OverlayMode,
+    overlay: &Medium,
     trees: &mut Vec<TreeSource>,
 ) -> Result<MountConfig> {
     let destination = destination(mount)?;
@@ -283,7 +286,7 @@ fn shown(flags: u64) -> u64 {
 fn bind_tree(
     path: &Path,
     options: &Options,
-    overlay: OverlayMode,
+    overlay: &Medium,
     trees: &mut Vec<TreeSource>,
 ) -> Result<MountKind> {
     let metadata = std::fs::metadata(path).map_err(|error| {
@@ -295,12 +298,18 @@ fn bind_tree(
     })?;
     let index = u32::try_from(trees.len())?;
     let read_only = (options.flags | options.recursive) & ms::RDONLY != 0;
+    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    // What is not written needs no overlay, and devices, sockets and pipes are not written to.
+    let covered = !read_only && (metadata.is_dir() || metadata.is_file());
+    let overlay = if covered { overlay } else { &Medium::None };
     trees.push(TreeSource {
-        path: path.canonicalize().unwrap_or_else(|_| path.to_owned()),
+        path: path.clone(),
         recursive: options.flags & ms::REC != 0,
-        read_only,
+        read_only: read_only || *overlay != Medium::None,
         follow_host: options.propagation & (ms::SLAVE | ms::SHARED) != 0,
+        scratch: false,
     });
+    let overlay = overlay.over(&path, trees)?;
     Ok(MountKind::Tree {
         index,
         directory: metadata.is_dir(),
@@ -358,6 +367,7 @@ pub fn clean(path: &Path) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::boot::config::OverlayMode;
 
     #[test]
     fn options_set_clear_and_pass_on() {
@@ -392,8 +402,7 @@ mod tests {
     fn a_missing_bind_source_is_named_as_runc_does() {
         let mount =
             mount(r#"{"destination":"/mnt","type":"bind","source":"/nosuch","options":["bind"]}"#);
-        let error =
-            translate(&mount, Path::new("/"), OverlayMode::None, &mut Vec::new()).unwrap_err();
+        let error = translate(&mount, Path::new("/"), &Medium::None, &mut Vec::new()).unwrap_err();
         assert_eq!(
             error.to_string(),
             r#"unable to start container process: error during container init: error mounting "/nosuch" to rootfs at "/mnt": stat /nosuch: no such file or directory"#
@@ -403,8 +412,7 @@ mod tests {
     #[test]
     fn unknown_types_are_refused() {
         let mount = mount(r#"{"destination":"/mnt","type":"foofs","source":"foo"}"#);
-        let error =
-            translate(&mount, Path::new("/"), OverlayMode::None, &mut Vec::new()).unwrap_err();
+        let error = translate(&mount, Path::new("/"), &Medium::None, &mut Vec::new()).unwrap_err();
         assert!(error.to_string().ends_with("no such device"), "{error}");
     }
 
@@ -417,8 +425,9 @@ mod tests {
             recursive: false,
             read_only: false,
             follow_host: false,
+            scratch: false,
         }];
-        let config = translate(&mount, Path::new("/"), OverlayMode::None, &mut trees).unwrap();
+        let config = translate(&mount, Path::new("/"), &Medium::None, &mut trees).unwrap();
         assert_eq!(
             config.kind,
             MountKind::Tree {

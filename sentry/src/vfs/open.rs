@@ -307,7 +307,7 @@ pub fn open_found(cx: LookupCx<'_>, found: &Found, request: OpenRequest) -> Resu
             open_plain(inode, path, false, request)?
         }
         S_IFIFO => {
-            let pending = PendingFifo::new(path, inode, request.flags)?;
+            let pending = PendingFifo::new(cx, path, inode, request.flags)?;
             return Ok(OpenOutcome::Fifo(pending));
         }
         // Terminals of the host that were passed in are devices with an open of their own.

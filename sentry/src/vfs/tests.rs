@@ -56,7 +56,7 @@ impl World {
         };
         match open_at(self.cx(creds), &self.fs.cwd(), path.as_bytes(), request)? {
             OpenOutcome::Ready(file) => Ok(file),
-            OpenOutcome::Fifo(pending) => Ok(pending.finish()),
+            OpenOutcome::Fifo(pending) => pending.finish(),
         }
     }
     fn open(&self, path: &str, flags: u32) -> Result<Arc<File>> {

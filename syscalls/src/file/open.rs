@@ -141,7 +141,7 @@ async fn open_and_install(
             let events = Events::FILE | Events::ALWAYS;
             cx.block_until(&[(&queue, events)], None, || Ok(pending.check_ready()?))
                 .await?;
-            pending.finish()
+            pending.finish()?
         }
     };
     Ok(cx.install(file, request.flags & O_CLOEXEC != 0)?)

@@ -4,7 +4,7 @@ use super::command as of;
 use super::message;
 use super::names::{event, file, memory, process, socket};
 use super::shape::{MANY, Seen, Shape, list, pointer};
-use super::structs::{file_mode, signal, signal_set};
+use super::structs::{file_mode, octal, signal, signal_set};
 use abi::fs::{O_CREAT, O_TMPFILE_BIT, PATH_MAX};
 
 macro_rules! named {
@@ -35,7 +35,7 @@ named! {
     ADDRESS = Shape::Value(pointer);
     DECIMAL = Shape::Value(|raw| raw.cast_signed().to_string());
     ID = Shape::Value(|raw| if raw == 0xffff_ffff { "-1".to_owned() } else { raw.to_string() });
-    OCTAL = Shape::Value(|raw| format!("{raw:#05o}").replacen("0o", "0", 1));
+    OCTAL = Shape::Value(octal);
     MODE = Shape::Value(|raw| file_mode(raw as u32));
     OPEN_MODE = Shape::In(open_mode);
     DEVICE = Shape::Value(|raw| format!("makedev({:#x}, {:#x})", abi::fs::major(raw), abi::fs::minor(raw)));

@@ -47,10 +47,15 @@ pub(super) fn signal_set(set: u64) -> String {
     format!("{inverted}[{}]", names.join(" "))
 }
 
+/// A number as C writes octal ones, in at least three digits.
+pub(super) fn octal(value: u64) -> String {
+    format!("{:0>3}", format!("0{value:o}"))
+}
+
 /// A mode as `st_mode` has it: type and special bits by name, permissions in octal.
 pub(super) fn file_mode(mode: u32) -> String {
     let named = mode & !0o777;
-    let permissions = format!("{:#05o}", mode & 0o777).replacen("0o", "0", 1);
+    let permissions = octal(u64::from(mode & 0o777));
     if named == 0 {
         permissions
     } else {
@@ -159,6 +164,7 @@ mod tests {
         assert_eq!(file_mode(0o100_644), "S_IFREG|0644");
         assert_eq!(file_mode(0o41_777), "S_IFDIR|S_ISVTX|0777");
         assert_eq!(file_mode(0), "000");
+        assert_eq!(octal(0o22), "022");
         assert_eq!(limit(8 << 20), "8192*1024");
         let time = Timespec { sec: 1, nsec: 5 };
         assert_eq!(time.text(), "{tv_sec=1, tv_nsec=5}");

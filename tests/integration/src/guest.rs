@@ -73,6 +73,8 @@ pub struct Setup {
     pub binds: Vec<(PathBuf, String)>,
     /// Changes the specification.
     pub edit: Option<fn(&mut Value)>,
+    /// Called with the container's `/work` on the host before it is started.
+    pub prepare: Option<fn(&Path)>,
 }
 
 impl Setup {
@@ -134,6 +136,9 @@ impl Guest {
                 }
             })
             .unwrap_or_else(|e| panic!("{e}"));
+        if let Some(prepare) = setup.prepare {
+            prepare(&bundle.work());
+        }
         let log = bundle.path().join("log").display().to_string();
         let flags = setup.flags.iter().map(|flag| flag.replace("@LOG@", &log));
         let id = format!("guest-{}", harness::run_name());

@@ -154,8 +154,13 @@ const IOCTLS: &[u64] = &[
 impl Prepared {
     /// Host calls that kernel and platform make after [`prepare`], beyond those of the control server.
     #[must_use]
-    pub fn host_calls(&self) -> Vec<Rule> {
-        host_calls(self.template.host_calls())
+    pub fn host_calls(&self, host_sockets: bool) -> Vec<Rule> {
+        let mut rules = host_calls(self.template.host_calls());
+        if host_sockets {
+            let further = sentry::host::HOST_SOCKET_CALLS.iter();
+            rules.extend(further.map(|(call, reason)| Rule::any(*call, reason)));
+        }
+        rules
     }
 }
 

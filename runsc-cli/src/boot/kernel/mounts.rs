@@ -8,7 +8,7 @@ use sentry::error::{Errno, Result};
 use sentry::fs::dev::{CONSOLE_RDEV, DEFAULT_DIRS, DEFAULT_LINKS, DEFAULT_NODES};
 use sentry::fs::devpts::{DevptsFs, DevptsOptions};
 use sentry::fs::gofer::watch::Watches;
-use sentry::fs::gofer::{GoferFs, Trust};
+use sentry::fs::gofer::{GoferFs, HostAccess, Scratch, Trust};
 use sentry::fs::tmpfs::{Options, Tmpfs};
 use sentry::fs::{cgroup_view, proc, sysfs};
 use sentry::kernel::{Kernel, VisibleResources};
@@ -30,6 +30,9 @@ pub(super) struct Sources<'a> {
     pub(super) client: Client,
     pub(super) watches: Option<Arc<Watches>>,
     pub(super) resources: VisibleResources,
+    pub(super) host_access: HostAccess,
+    /// Most bytes of each overlay.
+    pub(super) overlay_size: Option<u64>,
 }
 
 fn failed(what: &str, errno: Errno) -> ControlError {
@@ -46,19 +49,30 @@ fn mount_flags(bits: u64) -> MountFlags {
 impl Sources<'_> {
     fn tree(&self, index: u32, overlay: OverlayMode) -> Result<Arc<dyn FileSystem>> {
         let trust = match (overlay, &self.watches) {
-            (OverlayMode::Memory | OverlayMode::File, _) => Trust::Exclusive,
+            (OverlayMode::Memory | OverlayMode::File { .. }, _) => Trust::Exclusive,
             (OverlayMode::None, Some(watches)) => Trust::Watches(watches.clone()),
             (OverlayMode::None, None) => Trust::Nothing,
         };
-        let lower: Arc<dyn FileSystem> = GoferFs::attach(self.client.clone(), index, trust)?;
-        match overlay {
-            OverlayMode::None => Ok(lower),
-            OverlayMode::Memory | OverlayMode::File => {
-                // Bounded as any tmpfs: a guest that fills its root meets ENOSPC before the host has no memory left.
-                let upper = Tmpfs::sized("tmpfs", &Options::default(), self.resources.memory)?;
-                Ok(sentry::fs::overlay::Overlay::new(lower, upper)?)
+        let lower: Arc<dyn FileSystem> =
+            GoferFs::attach(self.client.clone(), index, trust, self.host_access)?;
+        let sized = |size: u64| Options {
+            size: Some(size),
+            inodes: Some(0),
+            ..Options::default()
+        };
+        let upper = match (overlay, self.overlay_size) {
+            (OverlayMode::None, _) => return Ok(lower),
+            (OverlayMode::Memory, Some(size)) => Tmpfs::new(&sized(size))?,
+            // Bounded as any tmpfs: a guest that fills its root meets ENOSPC before the host has no memory left.
+            (OverlayMode::Memory, None) => {
+                Tmpfs::sized("tmpfs", &Options::default(), self.resources.memory)?
             }
-        }
+            (OverlayMode::File { tree }, size) => {
+                let store = Scratch::attach(self.client.clone(), tree)?;
+                Tmpfs::stored(&sized(size.unwrap_or(0)), Arc::new(store))?
+            }
+        };
+        Ok(sentry::fs::overlay::Overlay::new(lower, upper)?)
     }
 
     /// `mode` is what a tmpfs has for its root unless the mount says otherwise.

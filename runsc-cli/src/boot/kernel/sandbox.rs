@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use platform::Config;
 use sentry::exec::{Executor, Reactor};
 use sentry::fs::cgroup_view::{CgroupLimits, Limits};
+use sentry::fs::gofer::HostAccess;
 use sentry::fs::gofer::watch::Watches;
 use sentry::fs::proc::sys as sysctl;
 use sentry::fs::sysfs;
@@ -42,6 +43,7 @@ use crate::boot::control::{
 use crate::boot::ledger::Ledger;
 use crate::cgroup;
 use crate::net::Network;
+use crate::report;
 use crate::spec::seccomp;
 
 /// Bytes for the buffers of all connections of a sandbox.
@@ -75,6 +77,7 @@ pub(super) struct Sandbox {
     memory: u64,
     cpus: u32,
     has_log: bool,
+    host_sockets: bool,
 }
 
 fn no_container() -> ControlError {
@@ -131,11 +134,7 @@ impl Sandbox {
             books: ledger.map(|ledger| Box::new(ledger) as Box<dyn MemoryBooks>),
         };
         kernel.extensions.get::<HostFactsSlot>().set(facts);
-        if config.has_log {
-            kernel
-                .strace
-                .set_print(Box::new(|line| eprintln!("{line}")));
-        }
+        kernel.log.set(Box::new(report::log_line));
         if config.strace.enabled {
             let calls = filter::parse(&config.strace.calls).map_err(anyhow::Error::msg)?;
             kernel.strace.set_calls(calls);
@@ -149,6 +148,7 @@ impl Sandbox {
             memory: observed.memory,
             cpus,
             has_log: config.has_log,
+            host_sockets: config.host_sockets,
         }))
     }
 
@@ -218,6 +218,13 @@ impl Sandbox {
         let internal = |what: &str, errno: abi::Errno| {
             ControlError::new(ErrorKind::Internal, format!("{what}: {errno}"))
         };
+        if config.host_sockets && !self.host_sockets {
+            // What it takes has to be in the sentry's filter, which was installed then.
+            return Err(ControlError::new(
+                ErrorKind::Unsupported,
+                "--host-uds=open: the sandbox was started without it: give it for the pod's first container, too",
+            ));
+        }
         let client = ::gofer::client::Client::connect(fds.gofer_channels)
             .map_err(|errno| internal("cannot talk to the gofer", errno))?;
         // Filled in below: a container without its gofer cannot go on.
@@ -227,10 +234,10 @@ impl Sandbox {
                 let (made, books) = (made.clone(), Arc::downgrade(&self.books));
                 let on_gone = Box::new(move || {
                     if let Some(container) = made.get().and_then(Weak::upgrade) {
-                        eprintln!(
+                        report::log_line(&format!(
                             "runsc: the file server (gofer) of container {} is gone: its processes are killed",
                             container.id
-                        );
+                        ));
                         kill_all(&container);
                         if let Some(books) = books.upgrade() {
                             let_die(&books, &container.id);
@@ -256,6 +263,11 @@ impl Sandbox {
             client,
             watches,
             resources,
+            overlay_size: config.overlay_size,
+            host_access: HostAccess {
+                sockets: config.host_sockets,
+                fifos: config.host_fifos,
+            },
         };
         let namespace = mounts::build(&sources, config)?;
         let hostname = config.hostname.clone().unwrap_or_else(|| config.id.clone());
@@ -771,7 +783,7 @@ fn unsupported(kernel: &Kernel) -> Option<String> {
 
 fn log_unsupported(kernel: &Kernel) {
     if let Some(text) = unsupported(kernel) {
-        eprint!("{text}");
+        report::log_line(text.trim_end());
     }
 }
 

@@ -1,5 +1,7 @@
 //! The file system behind the gofer: the container's root and its bind mounts.
 //!
+//! - [`special`]: sockets and FIFOs of the host.
+//! - [`Scratch`]: a directory for files without names.
 //! - [`GoferFs`]: one tree of one gofer. [`node::Node`]: its inodes. [`file::GoferFile`]: open files over donated descriptors.
 //! - [`Trust`]: what is believed of what was said before. [`watch::Watches`]: what the host tells of changes; [`dir_state::DirState`]: what is known
 //!   of a directory, its names and own attributes, as long as nothing is told of it.
@@ -17,12 +19,14 @@ mod dir_state;
 mod file;
 mod names;
 mod node;
+mod scratch;
+pub mod special;
 pub mod watch;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
-use ::gofer::client::{Client, Entry, SyncKind};
+use ::gofer::client::{Client, Entry, StatFs, SyncKind};
 use abi::fs::Statfs;
 use parking_lot::Mutex;
 
@@ -30,6 +34,8 @@ use crate::error::{Errno, Result};
 use crate::vfs::{FileSystem, Inode};
 use attrs::Under;
 use node::Node;
+pub use scratch::Scratch;
+pub use special::HostAccess;
 use watch::Watches;
 
 /// What is believed of what the gofer said before.
@@ -47,6 +53,7 @@ pub enum Trust {
 pub struct GoferFs {
     client: Client,
     trust: Trust,
+    host_access: HostAccess,
     /// Inodes in use, so that one file is one inode: by device and inode number on the host.
     inodes: Mutex<HashMap<(u64, u64), Weak<Inode>>>,
     root: Mutex<Option<Arc<Inode>>>,
@@ -56,12 +63,18 @@ pub struct GoferFs {
 
 impl GoferFs {
     /// Attaches tree number `tree`.
-    pub fn attach(client: Client, tree: u32, trust: Trust) -> Result<Arc<Self>> {
+    pub fn attach(
+        client: Client,
+        tree: u32,
+        trust: Trust,
+        host_access: HostAccess,
+    ) -> Result<Arc<Self>> {
         let entry = client.attach(tree)?;
         let dev = entry.attr.dev;
         let fs = Arc::new_cyclic(|me| Self {
             client,
             trust,
+            host_access,
             inodes: Mutex::default(),
             root: Mutex::new(None),
             dev,
@@ -97,6 +110,22 @@ impl GoferFs {
     }
 }
 
+fn statfs_of(host: &StatFs) -> Statfs {
+    Statfs {
+        kind: host.magic as i64,
+        bsize: host.bsize as i64,
+        blocks: host.blocks,
+        bfree: host.bfree,
+        bavail: host.bavail,
+        files: host.files,
+        ffree: host.ffree,
+        namelen: host.namelen as i64,
+        frsize: host.frsize as i64,
+        flags: host.flags as i64,
+        ..Statfs::default()
+    }
+}
+
 impl FileSystem for GoferFs {
     fn type_name(&self) -> &'static str {
         "gofer"
@@ -109,22 +138,7 @@ impl FileSystem for GoferFs {
             .unwrap_or_else(|| crate::fs::anon::inode(abi::fs::S_IFDIR, 0, 0))
     }
     fn statfs(&self) -> Result<Statfs> {
-        self.root_node(|root| {
-            let host = self.client.statfs(root.remote())?;
-            Ok(Statfs {
-                kind: host.magic as i64,
-                bsize: host.bsize as i64,
-                blocks: host.blocks,
-                bfree: host.bfree,
-                bavail: host.bavail,
-                files: host.files,
-                ffree: host.ffree,
-                namelen: host.namelen as i64,
-                frsize: host.frsize as i64,
-                flags: host.flags as i64,
-                ..Statfs::default()
-            })
-        })
+        self.root_node(|root| Ok(statfs_of(&self.client.statfs(root.remote())?)))
     }
     fn sync(&self) -> Result<()> {
         self.root_node(|root| self.client.sync(root.remote(), SyncKind::FileSystem))

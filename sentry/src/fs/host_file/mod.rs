@@ -14,4 +14,4 @@ mod inode;
 mod stream;
 
 pub use inode::{HostInode, open_stdio, reopen};
-pub use stream::HostStream;
+pub use stream::{HostStream, operations};

@@ -49,13 +49,23 @@ pub struct HostStream {
 impl HostStream {
     /// Takes a descriptor over. `EBADF` if it is none.
     pub fn new(reactor: Arc<Reactor>, fd: OwnedFd, writable: bool) -> Result<Arc<Self>> {
+        Self::with_queue(reactor, fd, writable, WaitQueue::new())
+    }
+
+    /// As [`HostStream::new`], telling a queue that somebody has already.
+    pub(crate) fn with_queue(
+        reactor: Arc<Reactor>,
+        fd: OwnedFd,
+        writable: bool,
+        queue: WaitQueue,
+    ) -> Result<Arc<Self>> {
         let file_type = host::fstat(&fd)?.st_mode & S_IFMT;
         Ok(Arc::new_cyclic(|this| Self {
             fd: Arc::new(fd),
             file_type,
             seekable: file_type == S_IFREG && !writable,
             reactor,
-            queue: WaitQueue::new(),
+            queue,
             watch: Mutex::new(Watching {
                 handle: None,
                 armed: Events::empty(),
@@ -73,8 +83,32 @@ impl HostStream {
             .map_or(Events::empty(), |(_, ready)| *ready)
     }
 
+    pub(crate) fn descriptor(&self) -> Arc<OwnedFd> {
+        self.fd.clone()
+    }
+
+    /// What is true now; arms what is not if somebody waits.
+    pub(crate) fn readiness(&self) -> Events {
+        let both = Events::IN | Events::OUT;
+        let ready = self.poll_now(both);
+        if !self.queue.is_empty() && self.file_type != S_IFREG {
+            let missing = both - ready;
+            if !missing.is_empty() && !ready.intersects(Events::ALWAYS) {
+                self.arm(missing);
+            }
+        }
+        let mut all = ready;
+        if ready.contains(Events::IN) {
+            all |= Events::RDNORM;
+        }
+        if ready.contains(Events::OUT) {
+            all |= Events::WRNORM;
+        }
+        all
+    }
+
     /// Has the reactor tell the queue once, as soon as any of `events` is true.
-    fn arm(&self, events: Events) {
+    pub(crate) fn arm(&self, events: Events) {
         let mut watch = self.watch.lock();
         let wanted = watch.armed | events;
         if let Some(handle) = &watch.handle {
@@ -169,6 +203,11 @@ impl HostStream {
     }
 }
 
+/// A file's operations on a stream of its own.
+pub fn operations(stream: Arc<HostStream>) -> Box<dyn FileOps> {
+    Box::new(HostFile(stream))
+}
+
 /// A guest's open description of a [`HostStream`].
 pub(super) struct HostFile(pub(super) Arc<HostStream>);
 
@@ -198,22 +237,7 @@ impl FileOps for HostFile {
         }
     }
     fn readiness(&self) -> Events {
-        let both = Events::IN | Events::OUT;
-        let ready = self.0.poll_now(both);
-        if !self.0.queue.is_empty() && self.0.file_type != S_IFREG {
-            let missing = both - ready;
-            if !missing.is_empty() && !ready.intersects(Events::ALWAYS) {
-                self.0.arm(missing);
-            }
-        }
-        let mut all = ready;
-        if ready.contains(Events::IN) {
-            all |= Events::RDNORM;
-        }
-        if ready.contains(Events::OUT) {
-            all |= Events::WRNORM;
-        }
-        all
+        self.0.readiness()
     }
     fn wait_queue(&self) -> Option<&WaitQueue> {
         (self.0.file_type != S_IFREG).then_some(&self.0.queue)

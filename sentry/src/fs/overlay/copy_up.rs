@@ -11,11 +11,14 @@ use super::Overlay;
 use super::node::Node;
 use crate::error::{Errno, Result, SysError};
 use crate::vfs::{
-    Attr, AttrChange, Inode, IoCx, KernelSink, KernelSource, NodeKind, OpenHow, SetTime,
+    Attr, AttrChange, FileOps, Inode, IoCx, KernelSink, KernelSource, NodeKind, OpenHow, SeekFrom,
+    SetTime,
 };
 
 /// Bytes copied at a time.
 const CHUNK: usize = 1 << 20;
+/// Holes are kept at this granularity.
+const PAGE: usize = 4096;
 
 impl Node {
     /// The upper inode, made if need be. Of a regular file at most `keep` bytes of content are copied.
@@ -140,6 +143,34 @@ fn errno_of(error: SysError) -> Errno {
     }
 }
 
+/// Writes `bytes` but for pages that are zero.
+fn store(to: &dyn FileOps, at: u64, bytes: &[u8]) -> Result<()> {
+    let io = IoCx {
+        task: None,
+        flags: 0,
+    };
+    let pages: Vec<&[u8]> = bytes.chunks(PAGE).collect();
+    let is_zero = |page: &[u8]| page.iter().all(|byte| *byte == 0);
+    let mut done = 0;
+    for run in pages.chunk_by(|a, b| is_zero(a) == is_zero(b)) {
+        let end = done + run.iter().map(|page| page.len()).sum::<usize>();
+        if run.first().is_some_and(|page| is_zero(page)) {
+            done = end;
+        }
+        while done < end {
+            let mut source = KernelSource(bytes.get(done..end).unwrap_or(&[]));
+            let (n, _) = to
+                .write_at(io, at + done as u64, &mut source)
+                .map_err(errno_of)?;
+            if n == 0 {
+                return Err(Errno::ENOSPC);
+            }
+            done += n;
+        }
+    }
+    Ok(())
+}
+
 fn copy_content(lower: &Arc<Inode>, upper: &Arc<Inode>, size: u64) -> Result<()> {
     let io = IoCx {
         task: None,
@@ -150,27 +181,28 @@ fn copy_content(lower: &Arc<Inode>, upper: &Arc<Inode>, size: u64) -> Result<()>
     let to = upper.ops().open(upper, OpenHow { flags: O_WRONLY })?;
     let mut at = 0;
     while at < size {
-        let step = usize::try_from(size - at).unwrap_or(CHUNK).min(CHUNK);
-        let mut sink = KernelSink::new(step);
-        if from.read_at(io, at, &mut sink).map_err(errno_of)? == 0 {
-            break;
-        }
-        let bytes = sink.into_bytes();
-        // Holes stay holes.
-        if bytes.iter().any(|byte| *byte != 0) {
-            let mut done = 0;
-            while done < bytes.len() {
-                let mut source = KernelSource(&bytes[done..]);
-                let (n, _) = to
-                    .write_at(io, at + done as u64, &mut source)
-                    .map_err(errno_of)?;
-                if n == 0 {
-                    return Err(Errno::ENOSPC);
-                }
-                done += n;
+        // Holes stay holes. A file system that cannot tell is read through.
+        at = match from.seek(SeekFrom::Data(at)) {
+            Ok(data) => data.max(at),
+            Err(Errno::ENXIO) => break,
+            Err(_) => at,
+        };
+        let end = match from.seek(SeekFrom::Hole(at)) {
+            Ok(hole) if hole > at => hole.min(size),
+            _ => size,
+        };
+        while at < end {
+            let step = usize::try_from(end - at).unwrap_or(CHUNK).min(CHUNK);
+            let mut sink = KernelSink::new(step);
+            if from.read_at(io, at, &mut sink).map_err(errno_of)? == 0 {
+                // It has become shorter: what is missing reads as zeros.
+                at = size;
+                break;
             }
+            let bytes = sink.into_bytes();
+            store(&*to, at, &bytes)?;
+            at += bytes.len() as u64;
         }
-        at += bytes.len() as u64;
     }
     upper.ops().set_attr(&AttrChange {
         size: Some(size),

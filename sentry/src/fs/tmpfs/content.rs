@@ -1,9 +1,11 @@
-//! The bytes of a regular file in memory: inline while they are few, then in a host memfd, which is also what guests map.
+//! The bytes of a regular file in memory: inline while they are few, then in a host file of the file system's [`Store`], which is also what guests map.
 //!
 //! Pages are counted against the file system's [`Budget`] as Linux counts them: when they are allocated. Pages that a guest allocates by touching a
 //! hole through a mapping are counted at the next look at the file, so mappings can overshoot `size=`; the container's memory limit holds always.
 //!
-//! Lock order: `state` is a leaf; the guest's memory is read and written while it is held.
+//! In a store on a disk, blocks are counted as the disk's file system does, which may be later or more than what was written.
+//!
+//! Lock order: `state` is a leaf, held while the store makes a file; the guest's memory is read and written while it is held.
 
 use std::cell::RefCell;
 use std::os::fd::OwnedFd;
@@ -12,6 +14,7 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 
 use super::budget::Budget;
+use super::store::{Memory, Store};
 use crate::error::{Errno, Result};
 use crate::host;
 use crate::vfs::{SeekFrom, Sink, Source};
@@ -58,7 +61,7 @@ fn with_scratch<R>(len: usize, run: impl FnOnce(&mut [u8]) -> R) -> R {
 enum Body {
     /// At most [`INLINE`] bytes; what lies between its end and the file's size is zero.
     Inline(Vec<u8>),
-    /// A memfd whose size is the file's.
+    /// A host file (a memfd, mostly) whose size is the file's.
     Host(Arc<OwnedFd>),
 }
 
@@ -78,26 +81,19 @@ struct State {
 pub(crate) struct Content {
     state: RwLock<State>,
     budget: Arc<Budget>,
+    store: Arc<dyn Store>,
 }
 
 fn pages_of(bytes: u64) -> u64 {
     bytes.div_ceil(PAGE)
 }
 
-/// What a guest is told when the host cannot make a memory file.
-fn no_backing(errno: Errno) -> Errno {
-    match errno {
-        Errno::EMFILE | Errno::ENFILE => Errno::ENOSPC,
-        other => other,
-    }
-}
-
 impl State {
-    fn host(&mut self) -> Result<Arc<OwnedFd>> {
+    fn host(&mut self, store: &dyn Store) -> Result<Arc<OwnedFd>> {
         if let Body::Host(fd) = &self.body {
             return Ok(fd.clone());
         }
-        let fd = Arc::new(host::memfd(c"tmpfs").map_err(no_backing)?);
+        let fd = Arc::new(store.make()?);
         if let Body::Inline(bytes) = &self.body
             && !bytes.is_empty()
             && host::pwrite(&fd, bytes, 0)? < bytes.len()
@@ -121,8 +117,8 @@ impl State {
 }
 
 impl Content {
-    /// An empty file that draws on `budget`.
-    pub(crate) fn new(budget: Arc<Budget>) -> Self {
+    /// An empty file that draws on `budget`, kept in `store`.
+    pub(crate) fn new(budget: Arc<Budget>, store: Arc<dyn Store>) -> Self {
         Self {
             state: RwLock::new(State {
                 size: 0,
@@ -133,16 +129,17 @@ impl Content {
                 seals: SEAL_SEAL,
             }),
             budget,
+            store,
         }
     }
 
     /// An empty file that can be sealed, backed by a memfd from the start.
     pub(crate) fn sealable(seals: u32) -> Result<Self> {
-        let content = Self::new(Budget::unlimited());
+        let content = Self::new(Budget::unlimited(), Arc::new(Memory));
         {
             let mut state = content.state.write();
             state.seals = seals;
-            let fd = state.host()?;
+            let fd = state.host(&*content.store)?;
             host::add_seals(&fd, seals & !SEAL_EXEC)?;
         }
         Ok(content)
@@ -265,7 +262,7 @@ impl Content {
             state.size = state.size.max(end);
             return Ok(bytes.len());
         }
-        let fd = state.host()?;
+        let fd = state.host(&*self.store)?;
         let (first, last) = (at / PAGE, pages_of(end));
         let mut limit = bytes.len();
         if last > state.dense {
@@ -355,7 +352,7 @@ impl Content {
             if state.seals & (SEAL_WRITE | SEAL_FUTURE_WRITE) != 0 {
                 return Err(Errno::EPERM);
             }
-            let fd = state.host()?;
+            let fd = state.host(&*self.store)?;
             host::fallocate(&fd, mode as i32, offset, len)?;
             state.dense = state.dense.min(offset / PAGE);
             self.recount(&mut state);
@@ -365,7 +362,7 @@ impl Content {
         if grows && state.seals & SEAL_GROW != 0 {
             return Err(Errno::EPERM);
         }
-        let fd = state.host()?;
+        let fd = state.host(&*self.store)?;
         self.recount(&mut state);
         let wanted = pages_of(end).saturating_sub((offset / PAGE).max(state.dense));
         if !self.budget.has_pages(wanted) {
@@ -418,14 +415,14 @@ impl Content {
         }
     }
 
-    /// The memfd to map; `EPERM` if `write` and sealed against it.
+    /// The host file to map; `EPERM` if `write` and sealed against it.
     pub(crate) fn backing(&self, write: bool) -> Result<Arc<OwnedFd>> {
         let mut state = self.state.write();
         if write && state.seals & (SEAL_WRITE | SEAL_FUTURE_WRITE) != 0 {
             return Err(Errno::EPERM);
         }
         state.mapped = true;
-        state.host()
+        state.host(&*self.store)
     }
 
     /// F_GET_SEALS.
@@ -444,7 +441,7 @@ impl Content {
         if state.seals & SEAL_SEAL != 0 {
             return Err(Errno::EPERM);
         }
-        let fd = state.host()?;
+        let fd = state.host(&*self.store)?;
         // The host knows about the guests' mappings; F_SEAL_EXEC concerns only our own mode bits.
         host::add_seals(&fd, seals & !SEAL_EXEC)?;
         state.seals |= seals;

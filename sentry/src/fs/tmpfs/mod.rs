@@ -2,8 +2,8 @@
 //!
 //! - [`Tmpfs`]: the file system; [`Options`]: its mount options.
 //! - [`Node`]: an inode; directories hold their entries strongly, so the tree lives as long as the file system.
-//! - [`content`]: the bytes of regular files, in host memfds that guests map. Also what memfds are made of.
-//! - [`budget`]: what may still be allocated.
+//! - [`content`]: the bytes of regular files, in host files that guests map. Also what memfds are made of.
+//! - [`budget`]: what may still be allocated. [`Store`]: where bytes are kept.
 
 pub(crate) mod budget;
 pub(crate) mod content;
@@ -11,6 +11,7 @@ mod directory;
 mod file;
 mod node;
 mod options;
+mod store;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -22,6 +23,7 @@ use budget::Budget;
 use node::Kind;
 pub use node::Node;
 pub use options::Options;
+pub use store::Store;
 
 use crate::error::Result;
 use crate::vfs::{FileSystem, Inode, anonymous_dev};
@@ -35,6 +37,7 @@ pub(super) struct Shared {
     pub(super) fs: Weak<Tmpfs>,
     pub(super) dev: u64,
     pub(super) budget: Arc<Budget>,
+    pub(super) store: Arc<dyn Store>,
     /// Held to change what involves more than one directory.
     pub(super) tree: Mutex<()>,
     next_ino: AtomicU64,
@@ -65,6 +68,11 @@ impl Tmpfs {
         Self::named("tmpfs", options, options)
     }
 
+    /// A tmpfs whose larger files are kept in `store`.
+    pub fn stored(options: &Options, store: Arc<dyn Store>) -> Result<Arc<Self>> {
+        Self::make("tmpfs", options, options, store)
+    }
+
     /// A tmpfs with the limits that Linux gives one of which nothing is said (`shmem_default_max_blocks`): half of `memory` (bytes), and an inode
     /// for each page of that. `type_name` is what mounts show (tmpfs, ramfs).
     pub fn sized(type_name: &'static str, options: &Options, memory: u64) -> Result<Arc<Self>> {
@@ -78,6 +86,15 @@ impl Tmpfs {
 
     /// A tmpfs under another type name; `limits` hold where the shown `options` say nothing.
     fn named(type_name: &'static str, options: &Options, limits: &Options) -> Result<Arc<Self>> {
+        Self::make(type_name, options, limits, Arc::new(store::Memory))
+    }
+
+    fn make(
+        type_name: &'static str,
+        options: &Options,
+        limits: &Options,
+        store: Arc<dyn Store>,
+    ) -> Result<Arc<Self>> {
         let pages = limit(limits.size).map(|bytes| bytes.div_ceil(PAGE));
         let mut failure = None;
         let fs = Arc::new_cyclic(|fs: &Weak<Self>| {
@@ -85,6 +102,7 @@ impl Tmpfs {
                 fs: fs.clone(),
                 dev: anonymous_dev(),
                 budget: Budget::new(pages, limit(limits.inodes)),
+                store: store.clone(),
                 tree: Mutex::new(()),
                 next_ino: AtomicU64::new(1),
             });
@@ -133,6 +151,15 @@ impl FileSystem for Tmpfs {
     }
     fn statfs(&self) -> Result<Statfs> {
         let (pages, inodes) = self.shared.budget.usage();
+        if pages.limit == 0
+            && let Some(around) = self.shared.store.statfs()
+        {
+            return Ok(Statfs {
+                kind: MAGIC,
+                fsid: [self.shared.dev as i32, 0],
+                ..around
+            });
+        }
         Ok(Statfs {
             kind: MAGIC,
             bsize: PAGE as i64,

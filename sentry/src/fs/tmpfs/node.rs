@@ -108,7 +108,7 @@ impl Node {
     ) -> Result<Arc<Inode>> {
         let (kind, file_type, rdev) = match kind {
             NodeKind::Regular => (
-                Kind::Regular(Content::new(shared.budget.clone())),
+                Kind::Regular(Content::new(shared.budget.clone(), shared.store.clone())),
                 S_IFREG,
                 0,
             ),

@@ -12,7 +12,7 @@ use crate::error::{Errno, Result};
 use crate::socket::SockAddr;
 use crate::task::CurrentTask;
 use crate::vfs::lookup::{LookupCx, LookupFlags, resolve};
-use crate::vfs::{Access, Inode, NodeKind, check_access, mknod_at};
+use crate::vfs::{Access, Inode, NodeKind, Path, check_access, mknod_at};
 
 /// Names that begin with NUL, of one network namespace.
 #[derive(Default)]
@@ -171,6 +171,17 @@ fn make_node(task: &CurrentTask, path: &[u8]) -> Result<Arc<Inode>> {
     }
 }
 
+/// The file at a path of the task's.
+pub(super) fn look_up(task: &CurrentTask, path: &[u8]) -> Result<Path> {
+    let (fs, creds) = task.lookup_parts();
+    let cx = LookupCx {
+        fs: &fs,
+        creds: &creds,
+        task: Some(task.task()),
+    };
+    resolve(cx, &fs.cwd(), path, LookupFlags::FOLLOW)?.into_path()
+}
+
 /// The socket at an address: `ECONNREFUSED` if there is none, or the errors of path resolution.
 pub(super) fn find(
     task: &CurrentTask,
@@ -185,16 +196,10 @@ pub(super) fn find(
             found.ok_or(Errno::ECONNREFUSED)
         }
         Target::Path(path) => {
-            let (fs, creds) = task.lookup_parts();
-            let cx = LookupCx {
-                fs: &fs,
-                creds: &creds,
-                task: Some(task.task()),
-            };
-            let path = resolve(cx, &fs.cwd(), path, LookupFlags::FOLLOW)?.into_path()?;
+            let path = look_up(task, path)?;
             let inode = path.inode();
             let attr = inode.attr()?;
-            check_access(&attr, &creds, Access::WRITE)?;
+            check_access(&attr, &task.creds(), Access::WRITE)?;
             if attr.file_type() != S_IFSOCK {
                 return Err(Errno::ECONNREFUSED);
             }

@@ -28,7 +28,7 @@ impl UnixSocket {
                 return Err(Errno::EINVAL);
             }
             let waiting = match &mut state.link {
-                Link::Peer(_) => return Err(Errno::EINVAL),
+                Link::Peer(_) | Link::Host(_) => return Err(Errno::EINVAL),
                 Link::Listening {
                     backlog,
                     connectors,
@@ -66,13 +66,20 @@ impl UnixSocket {
         }
         let target = address::parse(addr)?;
         address::ensure_bound(task, self)?;
+        match &self.state.lock().link {
+            Link::Host(_) => return Err(Errno::EISCONN),
+            Link::None | Link::Peer(_) | Link::Listening { .. } => {}
+        }
+        if let Some(connected) = self.connect_to_host(task, &target, addr) {
+            return connected;
+        }
         let listener = address::find(task, self, &target)?;
         if listener.kind != self.kind {
             return Err(Errno::EPROTOTYPE);
         }
         match &self.state.lock().link {
             Link::None => {}
-            Link::Peer(_) => return Err(Errno::EISCONN),
+            Link::Peer(_) | Link::Host(_) => return Err(Errno::EISCONN),
             Link::Listening { .. } => return Err(Errno::EINVAL),
         }
         if listener.inbox.lock().shutdown & RECEIVE != 0 {
@@ -139,6 +146,9 @@ impl UnixSocket {
         }
         let target = address::parse(addr)?;
         address::ensure_bound(task, self)?;
+        if let Some(connected) = self.connect_to_host(task, &target, addr) {
+            return connected;
+        }
         let peer = address::find(task, self, &target)?;
         if peer.kind != Kind::Datagram {
             return Err(Errno::EPROTOTYPE);

@@ -2,6 +2,7 @@
 //!
 //! - [`UnixSocket`]: a socket; [`UnixFile`]: an open description of it, which closes it when dropped.
 //! - [`address`]: names in the file system and in the abstract namespace. [`identity`]: who a sender or peer is.
+//! - [`host`]: connections to sockets of the host.
 //! - [`connect`]: listening, connecting, accepting. [`transfer`]: sending and receiving. [`ops`]: what the socket calls see. [`table`]: what
 //!   is listed.
 //!
@@ -12,6 +13,7 @@
 
 mod address;
 mod connect;
+mod host;
 mod identity;
 mod ops;
 mod table;
@@ -30,6 +32,7 @@ pub use table::{Row, rows, text};
 use super::inbox::{BOTH, Inbox};
 use super::options::Options;
 use crate::error::Errno;
+use crate::exec::reactor::Timer;
 use crate::task::CurrentTask;
 use crate::task::namespaces::NetNamespace;
 use crate::vfs::File;
@@ -85,6 +88,8 @@ enum Link {
     None,
     /// Connected, or with a default destination.
     Peer(Arc<UnixSocket>),
+    /// Connected to a socket of the host.
+    Host(Arc<host::HostPeer>),
     /// Accepts connections.
     Listening {
         backlog: usize,
@@ -110,6 +115,8 @@ pub struct UnixSocket {
     inbox: Mutex<Inbox>,
     options: Mutex<Options>,
     queue: WaitQueue,
+    /// Tries to connect again.
+    retry: Mutex<Option<Timer>>,
     /// Inode number of its file, 0 as long as there is none.
     ino: AtomicU64,
 }
@@ -129,6 +136,7 @@ impl UnixSocket {
             inbox: Mutex::default(),
             options: Mutex::default(),
             queue: WaitQueue::new(),
+            retry: Mutex::default(),
             ino: AtomicU64::new(0),
         })
     }
@@ -165,7 +173,7 @@ impl UnixSocket {
             address::release(self, name);
         }
         match state.link {
-            Link::None => {}
+            Link::None | Link::Host(_) => {}
             Link::Peer(peer) => {
                 if self.kind != Kind::Datagram {
                     let mut inbox = peer.inbox.lock();

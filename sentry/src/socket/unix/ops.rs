@@ -56,14 +56,30 @@ impl UnixFile {
         control: &[ControlMessage],
         files: Vec<Arc<File>>,
     ) -> Result<usize> {
+        if let (Some(host), None) = (self.socket.host_peer(), to) {
+            // There is nobody whom the host's side could be shown.
+            return if files.is_empty() {
+                host.send(self.socket.kind, src)
+            } else {
+                Err(Errno::EOPNOTSUPP)
+            };
+        }
+        if let (Kind::Datagram, Some(to)) = (self.socket.kind, to)
+            && files.is_empty()
+            && let Some(sent) = self.socket.send_to_host(task, src, to)
+        {
+            return sent;
+        }
         let attach = || Self::attach(task, control, files);
         if self.socket.kind != Kind::Stream {
             return self.socket.send_packet(task, src, to, attach);
         }
         if to.is_some() {
-            return Err(match self.socket.peer() {
-                Some(_) => Errno::EISCONN,
-                None => Errno::EOPNOTSUPP,
+            let connected = self.socket.peer().is_some() || self.socket.host_peer().is_some();
+            return Err(if connected {
+                Errno::EISCONN
+            } else {
+                Errno::EOPNOTSUPP
             });
         }
         self.socket.send_stream(src, attach)
@@ -75,6 +91,9 @@ impl UnixFile {
         dst: &mut dyn Sink,
         flags: i32,
     ) -> Result<Message> {
+        if let Some(host) = self.socket.host_peer() {
+            return host.receive(self.socket.kind, dst, flags);
+        }
         match self.socket.kind {
             Kind::Stream => self.socket.receive_stream(task, dst, flags),
             _ => self.socket.receive_packet(task, dst, flags),
@@ -106,10 +125,13 @@ impl FileOps for UnixFile {
     }
 
     fn readiness(&self) -> Events {
+        if let Some(host) = self.socket.host_peer() {
+            return host.readiness();
+        }
         let (listening, waiting, connected) = match &self.socket.state.lock().link {
             Link::Listening { pending, .. } => (true, !pending.is_empty(), false),
             Link::Peer(_) => (false, false, true),
-            Link::None => (false, false, false),
+            Link::None | Link::Host(_) => (false, false, false),
         };
         let (readable, shutdown, error) = {
             let inbox = self.socket.inbox.lock();
@@ -142,6 +164,11 @@ impl FileOps for UnixFile {
     }
 
     fn ioctl(&self, task: &CurrentTask, request: u32, arg: u64) -> SysResult<i64> {
+        if let (Some(host), so::FIONREAD | so::SIOCOUTQ) = (self.socket.host_peer(), request) {
+            let count = host.count(request)?;
+            task.memory().put(UserOut::new(UserAddr(arg)), &count)?;
+            return Ok(0);
+        }
         let listening = matches!(self.socket.state.lock().link, Link::Listening { .. });
         let count = match request {
             so::FIONREAD => {
@@ -226,6 +253,9 @@ impl SocketOps for UnixFile {
     }
 
     fn shutdown(&self, how: i32) -> Result<()> {
+        if let Some(host) = self.socket.host_peer() {
+            return host.shut(how);
+        }
         let how = match how {
             so::SHUT_RD => RECEIVE,
             so::SHUT_WR => SEND,
@@ -241,6 +271,9 @@ impl SocketOps for UnixFile {
     }
 
     fn peer_addr(&self) -> Result<SockAddr> {
+        if let Some(host) = self.socket.host_peer() {
+            return Ok(host.address());
+        }
         Ok(self.socket.peer().ok_or(Errno::ENOTCONN)?.address())
     }
 

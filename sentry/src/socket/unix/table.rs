@@ -72,6 +72,7 @@ impl UnixSocket {
             let (number, peer, pending) = match &state.link {
                 Link::None => (CLOSE, None, None),
                 Link::Peer(peer) => (ESTABLISHED, Some(peer.clone()), None),
+                Link::Host(_) => (ESTABLISHED, None, None),
                 Link::Listening {
                     backlog, pending, ..
                 } => (LISTEN, None, Some((pending.len(), *backlog))),

@@ -186,7 +186,7 @@ impl UnixSocket {
         let (peer, listening) = match &self.state.lock().link {
             Link::Peer(peer) => (Some(peer.clone()), false),
             Link::Listening { .. } => (None, true),
-            Link::None => (None, false),
+            Link::None | Link::Host(_) => (None, false),
         };
         if listening {
             return false;
