@@ -11,7 +11,7 @@ use crate::counters::{Counters, LinkCounters};
 use crate::neighbour::{self, Lookup};
 use crate::packet::{self, Fields};
 use crate::route::{self, Hop};
-use crate::setup::Setup;
+use crate::setup::{self, Setup};
 use crate::wire::{self, ETHERNET_LEN, HEADER_LEN, Header, Sent, Wire};
 
 /// Bytes before the IP packet in a frame.
@@ -35,6 +35,8 @@ pub(crate) struct Link {
     pub(crate) mac: [u8; 6],
     pub(crate) mtu: usize,
     pub(crate) up: bool,
+    /// The host's loopback: no neighbours, and packets to and from loopback only.
+    pub(crate) loopback: bool,
     /// Groups that somebody here is in.
     pub(crate) groups: Vec<IpAddr>,
     pub(crate) neighbours: neighbour::Table,
@@ -79,15 +81,23 @@ pub(crate) fn solicited_node(ip: Ipv6Addr) -> Ipv6Addr {
 impl Net {
     pub(crate) fn new(setup: &Setup, wires: Vec<Arc<dyn Wire>>, first_id: u16) -> Self {
         let now = Instant::from_micros(0);
-        let mut links: Vec<Link> = setup
+        let interfaces = setup
             .interfaces
             .iter()
+            .map(|interface| (interface.mac, interface.mtu as usize, false));
+        let loopback = setup
+            .host_loopback
+            .iter()
+            .map(|_| ([0; 6], setup::LOOPBACK_MTU, true));
+        let mut links: Vec<Link> = interfaces
+            .chain(loopback)
             .zip(wires)
-            .map(|(interface, wire)| Link {
+            .map(|((mac, mtu, loopback), wire)| Link {
                 wire,
-                mac: interface.mac,
-                mtu: interface.mtu as usize,
+                mac,
+                mtu,
                 up: true,
+                loopback,
                 groups: Vec::new(),
                 neighbours: neighbour::Table::default(),
                 counters: LinkCounters::default(),
@@ -151,7 +161,9 @@ impl Net {
         };
         frame[HEADER_LEN + 6..HEADER_LEN + 12].copy_from_slice(&link.mac);
         frame[HEADER_LEN + 12..HEADROOM].copy_from_slice(&kind.to_be_bytes());
-        let mac = if self.table.is_broadcast(hop.next) {
+        let mac = if link.loopback {
+            Some(([0; 6], false))
+        } else if self.table.is_broadcast(hop.next) {
             Some((BROADCAST, false))
         } else if let Some(mac) = multicast_mac(hop.next) {
             Some((mac, false))

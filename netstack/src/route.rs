@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use abi::Errno;
 
-use crate::setup::{Route, Setup};
+use crate::setup::{self, Route, Setup};
 
 /// Where a packet goes next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +62,7 @@ impl Table {
             own.extend(interface.addresses.iter().map(|address| Own {
                 ip: address.ip,
                 prefix: address.prefix,
-                broadcast: address.broadcast,
+                broadcast: address.broadcast_address(),
                 link,
                 scope: address.scope,
             }));
@@ -78,6 +78,30 @@ impl Table {
                 Some((link, route.clone()))
             })
             .collect();
+        if setup.host_loopback.is_some() {
+            let link = setup.interfaces.len();
+            own.push(Own {
+                ip: IpAddr::V4(setup::LOOPBACK),
+                prefix: 8,
+                broadcast: None,
+                link,
+                scope: 254,
+            });
+            routes.push((
+                link,
+                Route {
+                    destination: IpAddr::from([127, 0, 0, 0]),
+                    prefix: 8,
+                    gateway: None,
+                    interface: 1,
+                    source: Some(IpAddr::V4(setup::LOOPBACK)),
+                    metric: 0,
+                    scope: 254,
+                    protocol: 2,
+                    flags: 0,
+                },
+            ));
+        }
         routes.sort_by_key(|(_, route)| (std::cmp::Reverse(route.prefix), route.metric));
         Self { own, routes }
     }

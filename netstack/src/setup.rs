@@ -21,6 +21,19 @@ pub struct Address {
     pub label: Option<String>,
 }
 
+impl Address {
+    /// The broadcast address: the one given, or the last of the network, which Linux takes as one, too.
+    #[must_use]
+    pub fn broadcast_address(&self) -> Option<Ipv4Addr> {
+        let IpAddr::V4(ip) = self.ip else {
+            return None;
+        };
+        let hosts = u32::MAX.checked_shr(u32::from(self.prefix)).unwrap_or(0);
+        let last = (self.prefix < 31).then(|| Ipv4Addr::from(u32::from(ip) | hosts));
+        self.broadcast.or(last)
+    }
+}
+
 /// An interface but loopback.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
 pub struct Interface {
@@ -93,6 +106,10 @@ pub struct Setup {
     pub neighbours: Vec<Neighbour>,
     /// Ports that the host's own stack in that namespace uses and the sandbox does not; empty: none.
     pub reserved_ports: Option<(u16, u16)>,
+    /// The host's own loopback in that namespace can be reached: connections from its side to 127.0.0.1 come in, and these addresses are somebody's there
+    /// (an engine's resolver). `None`: it cannot.
+    #[serde(default)]
+    pub host_loopback: Option<Vec<Ipv4Addr>>,
 }
 
 /// Most interfaces of a sandbox.
@@ -104,7 +121,24 @@ pub const MAX_ROUTES: usize = 4096;
 /// Smallest MTU that IP can work with.
 pub const MIN_MTU: u32 = 68;
 
+/// The address that the sandbox has on the host's loopback.
+pub const LOOPBACK: Ipv4Addr = Ipv4Addr::LOCALHOST;
+/// MTU there: the largest packet of IPv4.
+pub const LOOPBACK_MTU: usize = 65_535;
+
 impl Setup {
+    /// How many wires there are: one for each interface, and the host's loopback.
+    #[must_use]
+    pub fn wires(&self) -> usize {
+        self.interfaces.len() + usize::from(self.host_loopback.is_some())
+    }
+
+    /// How many descriptors there are: the host's loopback has one for each direction.
+    #[must_use]
+    pub fn descriptors(&self) -> usize {
+        self.interfaces.len() + 2 * usize::from(self.host_loopback.is_some())
+    }
+
     /// Whether everything is within bounds; the sentence says what is not.
     pub fn check(&self) -> Result<(), String> {
         if self.interfaces.len() > MAX_INTERFACES || self.routes.len() > MAX_ROUTES {

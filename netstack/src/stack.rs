@@ -16,7 +16,7 @@ use crate::icmp;
 use crate::neighbour::NeighbourEntry;
 use crate::net::{self, Net};
 use crate::packet::{self, Fields, Ip};
-use crate::setup::Setup;
+use crate::setup::{self, Setup};
 use crate::tcp::{Connection, Key, Listener, Notify, Place, Reserve, Row, Settings, Tcp};
 use crate::udp::{self, PacketOptions, RawPacket};
 use crate::wire::{self, Header, Wire};
@@ -100,6 +100,8 @@ pub struct Options {
 }
 
 const UDP_HEADER: usize = 8;
+/// Number of the interface `lo`.
+const LOOPBACK_INDEX: u32 = 1;
 
 /// Most frames that one readiness leads to before others get their turn.
 const BATCH: usize = 128;
@@ -147,7 +149,12 @@ impl Stack {
             failed: Vec::new(),
             raw: false,
             reserved: setup.reserved_ports,
-            interfaces: setup.interfaces.iter().map(|i| i.index).collect(),
+            interfaces: setup
+                .interfaces
+                .iter()
+                .map(|i| i.index)
+                .chain(setup.host_loopback.iter().map(|_| LOOPBACK_INDEX))
+                .collect(),
             frame: vec![0; wire::FRAME_MAX],
         };
         Arc::new(Self {
@@ -314,6 +321,19 @@ impl Stack {
             .interfaces
             .iter()
             .any(|interface| interface.addresses.iter().any(|own| own.ip == ip))
+    }
+
+    /// Whether `to` is somebody's on the host's loopback: an address that is the host's, or a port that only the host has.
+    #[must_use]
+    pub fn is_on_host_loopback(&self, to: SocketAddr) -> bool {
+        let (Some(addresses), IpAddr::V4(ip)) = (&self.setup.host_loopback, to.ip()) else {
+            return false;
+        };
+        let reserved = self
+            .setup
+            .reserved_ports
+            .is_some_and(|(first, last)| (first..=last).contains(&to.port()));
+        addresses.contains(&ip) || (ip == setup::LOOPBACK && reserved)
     }
 
     /// Whether `ip` is a broadcast address.
@@ -484,9 +504,11 @@ impl Inner {
             self.net.counters.ip_in_header_errors += 1;
             return;
         };
-        let spoofed = ip.from.is_loopback()
+        // Loopback's addresses are found on loopback, and no others.
+        let loopback = self.net.links.get(link).is_some_and(|link| link.loopback);
+        let spoofed = ip.from.is_loopback() != loopback
+            || ip.to.is_loopback() != loopback
             || ip.from.is_multicast()
-            || ip.to.is_loopback()
             || self.net.table.is_broadcast(ip.from);
         let ours = self.net.table.is_own(ip.to)
             || ip.to.is_multicast()

@@ -40,6 +40,22 @@ pub const GSO_TCP4: u8 = 1;
 /// Segments of TCP over IPv6.
 pub const GSO_TCP6: u8 = 4;
 
+/// The IP packet in a frame of ours, with its checksum completed as a device would; `None` if the frame is none of ours.
+#[must_use]
+pub fn completed(frame: &[u8]) -> Option<Vec<u8>> {
+    let (header, ethernet) = Header::parse(frame)?;
+    let mut packet = ethernet.get(ETHERNET_LEN..)?.to_vec();
+    if header.flags & NEEDS_CHECKSUM != 0 {
+        let start = usize::from(header.start).checked_sub(ETHERNET_LEN)?;
+        let sum = crate::checksum::of(packet.get(start..)?);
+        let at = start + usize::from(header.offset);
+        packet
+            .get_mut(at..at + 2)?
+            .copy_from_slice(&sum.to_be_bytes());
+    }
+    Some(packet)
+}
+
 /// A virtio-net header.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Header {

@@ -401,6 +401,66 @@ pub fn single_heap() {
     };
 }
 
+/// A socket of the calling thread's namespace that sends IPv4 packets, headers and all, to its loopback.
+///
+/// # Errors
+/// Without CAP_NET_RAW over the namespace.
+pub fn loopback_output() -> io::Result<OwnedFd> {
+    // SAFETY: no pointers.
+    let number = check(i64::from(unsafe {
+        libc::socket(
+            libc::AF_INET,
+            libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK,
+            libc::IPPROTO_RAW,
+        )
+    }))?;
+    // SAFETY: the kernel just gave us this descriptor.
+    let fd = unsafe { OwnedFd::from_raw_fd(i32::try_from(number).unwrap_or(-1)) };
+    // Where a packet goes is in its header; this only finds the way, which is loopback for all of it.
+    let address = libc::sockaddr_in {
+        sin_family: libc::AF_INET as libc::sa_family_t,
+        sin_port: 0,
+        sin_addr: libc::in_addr {
+            s_addr: u32::from_ne_bytes([127, 0, 0, 1]),
+        },
+        sin_zero: [0; 8],
+    };
+    // SAFETY: a sockaddr_in of the size given.
+    check(i64::from(unsafe {
+        libc::connect(
+            fd.as_raw_fd(),
+            (&raw const address).cast(),
+            size_of::<libc::sockaddr_in>() as libc::socklen_t,
+        )
+    }))?;
+    Ok(fd)
+}
+
+/// Whether an interface of the calling thread's namespace is up.
+///
+/// # Errors
+/// If it is not there.
+pub fn is_up(name: &std::ffi::CStr) -> io::Result<bool> {
+    // SAFETY: no pointers.
+    let number = check(i64::from(unsafe {
+        libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0)
+    }))?;
+    // SAFETY: the kernel just gave us this descriptor.
+    let fd = unsafe { OwnedFd::from_raw_fd(i32::try_from(number).unwrap_or(-1)) };
+    // SAFETY: a plain C structure, of which all-zero bytes are a value.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(name.to_bytes_with_nul()) {
+        *to = *from as libc::c_char;
+    }
+    // SAFETY: the request is an ifreq, as SIOCGIFFLAGS wants it.
+    check(i64::from(unsafe {
+        libc::ioctl(fd.as_raw_fd(), libc::SIOCGIFFLAGS as _, &raw mut request)
+    }))?;
+    // SAFETY: SIOCGIFFLAGS fills in the flags.
+    let flags = unsafe { request.ifr_ifru.ifru_flags };
+    Ok(i32::from(flags) & libc::IFF_UP != 0)
+}
+
 /// A packet socket on an interface of the calling thread's network namespace: every frame that comes in (not those that go out), with virtio-net headers,
 /// non-blocking (`packet(7)`).
 pub fn packet_socket(index: u32) -> io::Result<OwnedFd> {

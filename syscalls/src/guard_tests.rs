@@ -18,7 +18,7 @@ use sentry::task::creds::Creds;
 use sentry::task::lifecycle::NewGroup;
 use sentry::task::limits::Limits;
 use sentry::task::namespaces::{
-    IpcNamespace, Namespaces, NetNamespace, SeccompState, UtsNamespace,
+    CgroupNamespace, IpcNamespace, Namespaces, NetNamespace, SeccompState, UtsNamespace,
 };
 use sentry::task::pids::PidsController;
 use sentry::task::{ExitStatus, NewTask, Pid, PidNamespace, Task, TaskMisc, ThreadGroup};
@@ -76,6 +76,7 @@ impl Rig {
                 uts: UtsNamespace::new(b"host", b"domain"),
                 ipc: IpcNamespace::new(),
                 net: NetNamespace::new(),
+                cgroup: CgroupNamespace::initial(),
                 pid_for_children: pid_namespace.clone(),
             }),
             pid_namespace,
@@ -88,7 +89,7 @@ impl Rig {
             }),
             extensions: Extensions::default(),
             frozen: std::sync::atomic::AtomicBool::new(false),
-            host_cgroup: None,
+            host_cgroup: sentry::host_cgroup::HostCgroup::new(Vec::new()),
         });
         let runner = reactor.clone();
         Self {

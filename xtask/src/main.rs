@@ -6,6 +6,7 @@
 //! cargo xtask bench [ROUNDS [calls|commands|idle]]   what programs cost in a sandbox, as ratios to runc (7 rounds); run nothing beside it
 //! cargo xtask vm RUNSC                     cgroup v2 and systemd in a virtual machine, runc as the oracle
 //! cargo xtask engines [WORDS…]   every case in real engines (Docker, containerd, Podman), or those whose names contain one of the words
+//! cargo xtask network [WORD …]   real servers over a veth pair (iperf3, nginx, ssh, PostgreSQL …), with what they measure
 //! ```
 
 mod bench;
@@ -30,10 +31,11 @@ fn main() -> ExitCode {
         ["rootfs"] => rootfs::build(),
         ["rootfs", "--with-languages"] => rootfs::build_with_languages(),
         ["engines", words @ ..] => return finish(engines(words)),
+        ["network", words @ ..] => return finish(network(words)),
         ["programs", words @ ..] => return finish(programs::run(words)),
         _ => {
             eprintln!(
-                "usage: cargo xtask rootfs [--with-languages] | programs [WORD …] | bench [ROUNDS [calls|commands|idle]] | vm RUNSC | engines [WORD …]"
+                "usage: cargo xtask rootfs [--with-languages] | programs [WORD …] | bench [ROUNDS [calls|commands|idle]] | vm RUNSC | engines [WORD …] | network [WORD …]"
             );
             return ExitCode::from(2);
         }
@@ -51,6 +53,27 @@ fn engines(words: &[&str]) -> anyhow::Result<()> {
         .env("ENGINES_ALL", "1")
         .status()?;
     anyhow::ensure!(status.success(), "the engines' tests failed");
+    Ok(())
+}
+
+/// The servers of `tests/integration/tests/network/servers.rs`, from a tree that has them.
+fn network(words: &[&str]) -> anyhow::Result<()> {
+    rootfs::build_plain(rootfs::NETWORK, "rootfs-network")?;
+    let status = std::process::Command::new("cargo")
+        .args([
+            "test",
+            "-p",
+            "integration",
+            "--test",
+            "network",
+            "--",
+            "--nocapture",
+            "servers_serve",
+        ])
+        .env("NETWORK_ALL", "1")
+        .env("NETWORK_PROGRAMS", words.join(" "))
+        .status()?;
+    anyhow::ensure!(status.success(), "a server did not serve: see above");
     Ok(())
 }
 

@@ -63,6 +63,29 @@ const LANGUAGES: &[&str] = &[
     "stress-ng",
 ];
 
+/// Servers and clients for `cargo xtask network`.
+pub(crate) const NETWORK: &[&str] = &[
+    "apache2-utils",
+    "bash",
+    "bind9-dnsutils",
+    "coreutils",
+    "curl",
+    "dnsmasq-base",
+    "grep",
+    "iperf3",
+    "iputils-ping",
+    "nginx-light",
+    "openssh-client",
+    "openssh-server",
+    "postgresql",
+    "procps",
+    "python3",
+    "redis-server",
+    "redis-tools",
+    "traceroute",
+    "util-linux",
+];
+
 /// Source packages whose archives lie in `/usr/src/<name>` of every tree: the tests build them.
 const SOURCES: &[&str] = &["lua5.1"];
 

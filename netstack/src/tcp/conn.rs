@@ -1,6 +1,6 @@
 //! One connection: smoltcp's state machine with its buffers, and what is kept around it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -20,6 +20,25 @@ use crate::route::Hop;
 pub(crate) struct Key {
     pub(crate) local: SocketAddr,
     pub(crate) remote: SocketAddr,
+}
+
+impl Key {
+    /// Own end and the other one as smoltcp calls them.
+    fn named(&self) -> (IpEndpoint, IpEndpoint) {
+        let (local, remote) = (self.local, self.remote);
+        (
+            IpEndpoint::new(device::own_name(local.ip()).into(), local.port()),
+            IpEndpoint::new(device::peer_name(remote.ip()).into(), remote.port()),
+        )
+    }
+
+    /// Both addresses, if they are of IPv6.
+    pub(super) fn v6(&self) -> Option<(Ipv6Addr, Ipv6Addr)> {
+        match (self.local.ip(), self.remote.ip()) {
+            (IpAddr::V6(local), IpAddr::V6(remote)) => Some((local, remote)),
+            _ => None,
+        }
+    }
 }
 
 /// Whose a connection is.
@@ -69,10 +88,6 @@ pub(crate) struct Conn {
     pub(super) hop: Hop,
     pub(super) segments: (u64, u64),
     pub(super) bytes: (u64, u64),
-}
-
-fn endpoint(at: SocketAddr) -> IpEndpoint {
-    IpEndpoint::new(at.ip().into(), at.port())
 }
 
 /// smoltcp's side of a link. Each is good for one connection: the sequence numbers that it chooses must not follow from those of others.
@@ -175,13 +190,19 @@ impl Conn {
         Some(self.alive + Duration::from_secs(total))
     }
 
-    fn tap<'a>(&self, net: &'a mut Net, incoming: Option<&'a [u8]>) -> Tap<'a> {
+    /// The MTU that smoltcp is told.
+    pub(super) fn told_mtu(&self, net: &Net) -> usize {
         let mtu = net.links.get(self.hop.link).map_or(1500, |link| link.mtu);
+        device::told_mtu(mtu, self.key.remote.ip())
+    }
+
+    fn tap<'a>(&self, net: &'a mut Net, incoming: Option<&'a [u8]>) -> Tap<'a> {
+        let mtu = self.told_mtu(net);
         Tap {
             net,
             mtu,
             hop: self.hop,
-            head: device::head(self.key.remote.ip()),
+            v6: self.key.v6(),
             incoming,
             last: self.last,
             sent: 0,
@@ -191,19 +212,19 @@ impl Conn {
 
     /// Begins to listen for the one SYN that it was made for.
     pub(super) fn listen(&mut self) -> bool {
-        let local = endpoint(self.key.local);
+        let (local, _) = self.key.named();
         self.socket_mut().listen(local).is_ok()
     }
 
     /// Begins to connect.
     pub(super) fn connect(&mut self, interface: &mut Interface) -> bool {
-        let (local, remote) = (endpoint(self.key.local), endpoint(self.key.remote));
+        let (local, remote) = self.key.named();
         let handle = self.handle;
         let socket: &mut Socket<'static> = self.set.get_mut(handle);
         socket.connect(interface.context(), remote, local).is_ok()
     }
 
-    /// Hands a segment in (`packet`: from the IP header on) and sends what follows. False: a defect of ours, the connection is void.
+    /// Hands a segment in (`packet`: as [`device::renamed`] gives it) and sends what follows. False: a defect of ours, the connection is void.
     pub(super) fn run(
         &mut self,
         net: &mut Net,

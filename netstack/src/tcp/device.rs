@@ -1,4 +1,10 @@
 //! What smoltcp takes for a network device: one segment in at most, segments out straight to [`Net`].
+//!
+//! smoltcp sees IPv4 only. It would not send large segments for the device to cut over IPv6; so a connection of IPv6 gets invented addresses of IPv4, and
+//! the header is exchanged on the way, here. Nothing in TCP depends on it: checksums are looked at before and completed after.
+
+use std::borrow::Cow;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use smoltcp::phy::{
     Checksum, ChecksumCapabilities, Device, DeviceCapabilities, Medium, PacketMeta, RxToken,
@@ -7,11 +13,67 @@ use smoltcp::phy::{
 use smoltcp::time::Instant;
 
 use crate::net::Net;
-use crate::packet;
+use crate::packet::{self, Fields, Ip};
 use crate::route::Hop;
 
-/// Largest IP packet handed to the device to be cut.
-const LARGEST: usize = 65_535;
+/// Largest IP packet handed to the device to be cut. Linux cuts in software what is 64 KiB or more with its Ethernet header (`gso_features_check`).
+const LARGEST: usize = 65_000;
+/// Bytes of the headers that smoltcp writes: IPv4 and TCP.
+const HEADERS: usize = 40;
+/// Bytes of TCP's header.
+const TCP_HEADER: usize = 20;
+/// By how much the header of IPv6 is longer.
+const LONGER: usize = 20;
+
+/// How smoltcp calls the ends of a connection of IPv6.
+const STAND_INS: (Ipv4Addr, Ipv4Addr) = (Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(192, 0, 2, 2));
+
+/// How smoltcp calls an address of ours.
+pub(super) const fn own_name(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V6(_) => IpAddr::V4(STAND_INS.0),
+        ip @ IpAddr::V4(_) => ip,
+    }
+}
+
+/// How smoltcp calls a peer's address.
+pub(super) const fn peer_name(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V6(_) => IpAddr::V4(STAND_INS.1),
+        ip @ IpAddr::V4(_) => ip,
+    }
+}
+
+/// The MTU that smoltcp is told.
+pub(super) const fn told_mtu(mtu: usize, peer: IpAddr) -> usize {
+    match peer {
+        IpAddr::V4(_) => mtu,
+        IpAddr::V6(_) => mtu.saturating_sub(LONGER),
+    }
+}
+
+/// A segment as smoltcp is to see it.
+pub(super) fn renamed<'a>(ip: &Ip<'a>) -> Cow<'a, [u8]> {
+    if ip.from.is_ipv4() {
+        return Cow::Borrowed(ip.whole);
+    }
+    let fields = Fields {
+        from: peer_name(ip.from),
+        to: own_name(ip.to),
+        protocol: packet::TCP,
+        ttl: ip.ttl,
+        tos: ip.tos,
+        id: 0,
+        fragment: 0,
+    };
+    let head = packet::header_len(fields.to);
+    let mut bytes = Vec::with_capacity(head + ip.payload.len());
+    bytes.resize(head, 0);
+    // A payload that IPv4 cannot carry is longer than smoltcp's largest window as well: it will not parse, and be dropped.
+    packet::write_header(&mut bytes, &fields, ip.payload.len());
+    bytes.extend_from_slice(ip.payload);
+    Cow::Owned(bytes)
+}
 
 /// Sequence and acknowledgement number of a segment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,8 +88,8 @@ pub(super) struct Tap<'a> {
     pub(super) mtu: usize,
     /// The way to the peer.
     pub(super) hop: Hop,
-    /// Bytes of the IP header.
-    pub(super) head: usize,
+    /// Both ends of a connection of IPv6, own end first.
+    pub(super) v6: Option<(Ipv6Addr, Ipv6Addr)>,
     pub(super) incoming: Option<&'a [u8]>,
     /// Of the last segment sent.
     pub(super) last: Numbers,
@@ -56,17 +118,33 @@ impl TxToken for Out<'_, '_> {
         let Tap {
             net,
             hop,
-            head,
+            v6,
             last,
             bytes,
             sent,
             ..
         } = self.tap;
-        let head = *head;
+        let v6 = *v6;
+        let skip = if v6.is_some() { LONGER } else { 0 };
+        let head = HEADERS - TCP_HEADER + skip;
+        let len = len + skip;
         net.counters.tcp_out_segments += 1;
         *sent += 1;
         net.send(hop, len, |into| {
-            let result = f(into);
+            let result = f(&mut into[skip..]);
+            if let Some((from, to)) = v6 {
+                let (tos, ttl) = (into[skip + 1], into[skip + 8]);
+                let fields = Fields {
+                    from: IpAddr::V6(from),
+                    to: IpAddr::V6(to),
+                    protocol: packet::TCP,
+                    ttl,
+                    tos,
+                    id: 0,
+                    fragment: 0,
+                };
+                packet::write_header(&mut into[..head], &fields, len - head);
+            }
             let word = |at: usize| {
                 into.get(at..at + 4)
                     .and_then(|bytes| <[u8; 4]>::try_from(bytes).ok())
@@ -152,12 +230,10 @@ fn capabilities(mtu: usize) -> DeviceCapabilities {
     capabilities.medium = Medium::Ip;
     capabilities.max_transmission_unit = mtu;
     capabilities.checksum = checksum;
-    // smoltcp drops what is too long for IPv6.
-    capabilities.segmentation.tcpv4 = std::num::NonZeroUsize::new(LARGEST);
+    // Whole segments: a rest would be a packet of its own.
+    let segment = mtu.saturating_sub(HEADERS).max(1);
+    let segments = ((LARGEST - LONGER - HEADERS) / segment).max(1);
+    capabilities.segmentation.tcpv4 =
+        std::num::NonZeroUsize::new((HEADERS + segments * segment).min(LARGEST));
     capabilities
-}
-
-/// Bytes of the IP header of packets between these families.
-pub(super) const fn head(to: std::net::IpAddr) -> usize {
-    packet::header_len(to)
 }

@@ -127,7 +127,12 @@ impl Tcp {
 
     /// Runs a connection, with a segment for it if there is one, and does what follows from its new state.
     fn drive(&mut self, net: &mut Net, id: u64, packet: Option<&[u8]>, reset: bool) {
-        let seed = self.seed();
+        // Random only where a sequence number will be drawn: as a SYN arrives.
+        let fresh = self
+            .conns
+            .get(&id)
+            .is_some_and(|conn| conn.socket().state() == State::Listen);
+        let seed = if fresh { self.seed() } else { 0 };
         let Some(conn) = self.conns.get_mut(&id) else {
             return;
         };
@@ -135,8 +140,7 @@ impl Tcp {
         if let Some(wake) = conn.wake.take() {
             self.timers.remove(&(wake, id));
         }
-        let mtu = net.links.get(conn.hop.link).map_or(1500, |link| link.mtu);
-        let mut interface = interface(mtu, seed, net.now);
+        let mut interface = interface(conn.told_mtu(net), seed, net.now);
         if !conn.run(net, &mut interface, packet) {
             net.counters.panics += 1;
             conn.error = Some(Errno::ECONNABORTED);
@@ -349,7 +353,7 @@ impl Tcp {
             if !over {
                 let least = self.conns.get(&id).map_or(0, |c| c.settings.least_ttl);
                 if ip.ttl >= least {
-                    self.drive(net, id, Some(ip.whole), reset);
+                    self.drive(net, id, Some(&device::renamed(ip)), reset);
                 }
                 return;
             }
@@ -374,7 +378,7 @@ impl Tcp {
             if least.is_some_and(|listen| ip.ttl < listen.settings.least_ttl) {
                 return;
             }
-            self.begin(net, link, listener, key, ip.whole);
+            self.begin(net, link, listener, key, &device::renamed(ip));
             return;
         }
         if !reset {
@@ -466,14 +470,20 @@ impl Tcp {
         };
         net.counters.tcp_out_resets += 1;
         let mtu = net.links.get(hop.link).map_or(1500, |link| link.mtu);
+        let mtu = device::told_mtu(mtu, ip.from);
+        let packet = device::renamed(ip);
+        let v6 = match (ip.to, ip.from) {
+            (IpAddr::V6(local), IpAddr::V6(remote)) => Some((local, remote)),
+            _ => None,
+        };
         let mut nobody = interface(mtu, self.seed(), net.now);
         let now = net.now;
         let mut tap = Tap {
             net,
             mtu,
             hop,
-            head: device::head(ip.from),
-            incoming: Some(ip.whole),
+            v6,
+            incoming: Some(&packet),
             last: Numbers::default(),
             sent: 0,
             bytes: 0,
@@ -595,8 +605,7 @@ impl Tcp {
         let sizes = self.sizes(&settings).ok_or(Errno::ENOBUFS)?;
         let owner = Owner::User(Some(notify));
         let mut conn = Conn::new(key, owner, settings, sizes, hop, net.now);
-        let mtu = net.links.get(hop.link).map_or(1500, |link| link.mtu);
-        let mut interface = interface(mtu, self.seed(), net.now);
+        let mut interface = interface(conn.told_mtu(net), self.seed(), net.now);
         if !conn.connect(&mut interface) {
             return Err(Errno::EADDRNOTAVAIL);
         }

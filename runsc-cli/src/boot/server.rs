@@ -340,7 +340,7 @@ impl Server {
                 id: container,
                 network,
             } => {
-                let wanted = network.as_ref().map_or(0, |setup| setup.interfaces.len());
+                let wanted = network.as_ref().map_or(0, |setup| setup.descriptors());
                 if wanted == fds.len() {
                     self.set_busy(id);
                     let network = network.map(|setup| Network {
@@ -352,7 +352,7 @@ impl Server {
                 }
                 Err(ControlError::new(
                     ErrorKind::Invalid,
-                    "start needs a descriptor for each interface",
+                    "start needs the descriptors of each interface",
                 ))
             }
             Request::Exec {

@@ -222,7 +222,13 @@ fn a_container_lives_and_dies() {
     std::fs::remove_file(&rig.path).unwrap();
     assert_eq!(
         rig.kernel.log.lock().as_slice(),
-        ["create a fds 2", "exec a fds 1", "signal a 9", "destroy a"]
+        [
+            "create a fds 2",
+            "exec a fds 1",
+            "strace openat",
+            "signal a 9",
+            "destroy a"
+        ]
     );
 }
 

@@ -279,14 +279,7 @@ fn build(
     };
 
     let stdio = console.stdio()?;
-    let made = create_in_kernel(
-        &client,
-        config,
-        &stdio,
-        preserved,
-        &served,
-        &own_cgroup,
-    )?;
+    let made = create_in_kernel(&client, config, &stdio, preserved, &served, &own_cgroup)?;
     sandbox::place_guests(sentry, &made, cgroup, oom_score)?;
     let proxy = proxy.release()?;
     client.call(&Request::Commit, &[])?;

@@ -1,7 +1,7 @@
 //! Keeps the host's own stack in a taken-over namespace from answering for the guest, and gives it back.
 //!
 //! The host's stack keeps the addresses (an engine's resolver dials out from there), so it sees every packet that is the guest's, too. A table of nft
-//! drops its input but for loopback, neighbour discovery, ICMP errors, and the ports that it uses for connections of its own: those are moved to a range
+//! drops its input but for loopback (where only 127.0.0.1 is the sandbox's), neighbour discovery, ICMP errors, and the ports that it uses for connections of its own: those are moved to a range
 //! ([`PORTS`]) that the sandbox's stack leaves alone. No connection tracking is needed for that.
 
 use std::fs;
@@ -61,6 +61,17 @@ fn transport(offset: u32, len: u32) -> Attributes {
     expression(b"payload\0", &data)
 }
 
+/// Loads bytes of the network header into register 1.
+fn network(offset: u32, len: u32) -> Attributes {
+    let data = Attributes::default()
+        .with(1, &1_u32.to_be_bytes())
+        // NFT_PAYLOAD_NETWORK_HEADER.
+        .with(2, &1_u32.to_be_bytes())
+        .with(3, &offset.to_be_bytes())
+        .with(4, &len.to_be_bytes());
+    expression(b"payload\0", &data)
+}
+
 /// Goes on only if register 1 compares so: 0 is equal, 3 at most, 5 at least.
 fn compare(operation: u32, value: &[u8]) -> Attributes {
     let value = Attributes::default().with(1, value);
@@ -71,13 +82,17 @@ fn compare(operation: u32, value: &[u8]) -> Attributes {
     expression(b"cmp\0", &data)
 }
 
-fn accept() -> Attributes {
-    let verdict = Attributes::default().with(1, &ACCEPT.to_be_bytes());
+fn verdict(code: u32) -> Attributes {
+    let verdict = Attributes::default().with(1, &code.to_be_bytes());
     let data = Attributes::default()
         // NFT_REG_VERDICT.
         .with(1, &0_u32.to_be_bytes())
         .nest(2, &Attributes::default().nest(2, &verdict));
     expression(b"immediate\0", &data)
+}
+
+fn accept() -> Attributes {
+    verdict(ACCEPT)
 }
 
 fn rule(expressions: &[Attributes]) -> Message {
@@ -101,6 +116,7 @@ fn batch(inner: Vec<Message>) -> Vec<Message> {
 /// The table that shuts the host's stack up.
 fn table() -> Vec<Message> {
     const META_IIF: u32 = 4;
+    const META_NFPROTO: u32 = 15;
     const META_L4PROTO: u32 = 16;
     const LOOPBACK: u32 = 1;
     const EQUAL: u32 = 0;
@@ -118,12 +134,28 @@ fn table() -> Vec<Message> {
             .nest(4, &hook)
             .with(5, &DROP.to_be_bytes())
             .with(7, b"filter\0"),
-        rule(&[
+    ];
+    // What goes to 127.0.0.1 is the sandbox's as well, but for the ports that are the host's.
+    for protocol in [6_u8, 17] {
+        all.push(rule(&[
             meta(META_IIF),
             compare(EQUAL, &LOOPBACK.to_ne_bytes()),
-            accept(),
-        ]),
-    ];
+            meta(META_NFPROTO),
+            compare(EQUAL, &[IP]),
+            network(16, 4),
+            compare(EQUAL, &[127, 0, 0, 1]),
+            meta(META_L4PROTO),
+            compare(EQUAL, &[protocol]),
+            transport(2, 2),
+            compare(AT_MOST, &(PORTS.0 - 1).to_be_bytes()),
+            verdict(DROP),
+        ]));
+    }
+    all.extend([rule(&[
+        meta(META_IIF),
+        compare(EQUAL, &LOOPBACK.to_ne_bytes()),
+        accept(),
+    ])]);
     // Errors, and neighbour discovery.
     for (protocol, from, to) in [(1_u8, 3_u8, 3_u8), (1, 11, 12), (58, 1, 4), (58, 130, 137)] {
         all.push(rule(&[

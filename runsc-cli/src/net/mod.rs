@@ -45,7 +45,7 @@ pub struct NetworkState {
 pub struct Network {
     /// What there is.
     pub setup: Setup,
-    /// A packet socket for each interface.
+    /// A packet socket for each interface; for the host's loopback another one, and a raw socket to send by.
     pub sockets: Vec<OwnedFd>,
 }
 
@@ -87,6 +87,15 @@ pub fn take_over(state: &mut State) -> Result<Option<Network>> {
                 })
             })
             .collect::<Result<Vec<_>>>()?;
+        let mut sockets = sockets;
+        if host::is_up(c"lo")? {
+            let index = 1;
+            sockets
+                .push(host::packet_socket(index).context("cannot open the container's loopback")?);
+            sockets
+                .push(host::loopback_output().context("cannot send to the container's loopback")?);
+            setup.host_loopback = Some(observe::listeners_on_loopback()?);
+        }
         let ports = guard::silence()?;
         setup.reserved_ports = Some(guard::PORTS);
         Ok(Some((Network { setup, sockets }, ports)))

@@ -74,7 +74,35 @@ pub fn setup() -> Result<Setup> {
         routes,
         neighbours,
         reserved_ports: None,
+        host_loopback: None,
     })
+}
+
+/// Addresses of loopback but 127.0.0.1 that somebody listens at in the calling thread's namespace, such as an engine's resolver at 127.0.0.11.
+pub fn listeners_on_loopback() -> Result<Vec<Ipv4Addr>> {
+    /// More are no engine's.
+    const MOST: usize = 16;
+    let mut all = Vec::new();
+    for name in ["tcp", "udp"] {
+        let path = format!("/proc/thread-self/net/{name}");
+        let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+        all.extend(text.lines().skip(1).filter_map(loopback_listener));
+    }
+    all.sort();
+    all.dedup();
+    all.truncate(MOST);
+    Ok(all)
+}
+
+/// The address of a line of `/proc/net/tcp` or `udp`, if it is a listener's (or a datagram socket's that is connected to nobody) on loopback.
+fn loopback_listener(line: &str) -> Option<Ipv4Addr> {
+    const LISTENING: [&str; 2] = ["0A", "07"];
+    let mut words = line.split_whitespace().skip(1);
+    let (local, _, state) = (words.next()?, words.next()?, words.next()?);
+    let (address, _) = local.split_once(':')?;
+    let address = Ipv4Addr::from(u32::from_str_radix(address, 16).ok()?.to_ne_bytes());
+    let meant = address.is_loopback() && address != Ipv4Addr::LOCALHOST;
+    (meant && LISTENING.contains(&state)).then_some(address)
 }
 
 fn interface(body: &[u8]) -> Option<Interface> {
@@ -96,17 +124,23 @@ fn interface(body: &[u8]) -> Option<Interface> {
         operstate: 0,
         addresses: Vec::new(),
     };
+    // Its other end is in another namespace (IFLA_LINK_NETNSID).
+    let mut elsewhere = false;
     for (kind, data) in attributes(&body[16..]) {
         match kind {
             1 => interface.mac = data.try_into().ok()?,
             3 => interface.name = text(data),
             4 => interface.mtu = word(data),
-            5 => interface.peer = Some(word(data)).filter(|peer| *peer != interface.index),
+            5 => interface.peer = Some(word(data)),
+            37 => elsewhere = true,
             6 => interface.qdisc = text(data),
             13 => interface.tx_queue = word(data),
             16 => interface.operstate = data.first().copied().unwrap_or(0),
             _ => {}
         }
+    }
+    if !elsewhere {
+        interface.peer = interface.peer.filter(|peer| *peer != interface.index);
     }
     // It is the sandbox's now, and up; the carrier may still be on its way.
     interface.operstate = IF_OPER_UP;

@@ -26,7 +26,8 @@ static PIPEFS: LazyLock<Arc<AnonFs>> = LazyLock::new(|| AnonFs::new("pipefs", 0x
 static SOCKFS: LazyLock<Arc<AnonFs>> = LazyLock::new(|| AnonFs::new("sockfs", 0x534f_434b));
 static ANON_INODEFS: LazyLock<Arc<AnonFs>> =
     LazyLock::new(|| AnonFs::new("anon_inodefs", 0x0904_1934));
-static NEXT_INO: AtomicU64 = AtomicU64::new(1);
+/// Not from 1: `netstat` takes a `socket:[N]` of one digit for no socket.
+static NEXT_INO: AtomicU64 = AtomicU64::new(1024);
 
 impl AnonFs {
     fn new(name: &'static str, magic: i64) -> Arc<Self> {

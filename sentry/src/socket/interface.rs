@@ -39,6 +39,7 @@ const SIOCGIFMTU: u32 = 0x8921;
 const SIOCGIFHWADDR: u32 = 0x8927;
 const SIOCGIFINDEX: u32 = 0x8933;
 const SIOCGIFTXQLEN: u32 = 0x8942;
+const SIOCETHTOOL: u32 = 0x8946;
 const SIOCGIFMAP: u32 = 0x8970;
 const SIOCDARP: u32 = 0x8953;
 const SIOCGARP: u32 = 0x8954;
@@ -213,6 +214,7 @@ pub fn ioctl(task: &CurrentTask, request: u32, arg: u64) -> SysResult<i64> {
             net.objects.get::<Loopback>().change_flags(flags, u32::MAX);
             return Ok(0);
         }
+        SIOCETHTOOL => return Err(Errno::EOPNOTSUPP.into()),
         _ => return Err(Errno::EPERM.into()),
     }
     ifreq[IFNAMSIZ..IFNAMSIZ + 16].copy_from_slice(&value);

@@ -46,6 +46,7 @@ const RTM_GETNSID: u16 = 90;
 const NETNSA_NSID: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const RTA_DST: u16 = 1;
+const RTM_NEWRULE: u16 = 32;
 const RTM_GETRULE: u16 = 34;
 /// The first request number; each kind has four: new, del, get, set.
 const RTM_BASE: u16 = 16;
@@ -340,8 +341,7 @@ fn handle(task: &CurrentTask, message: &[u8], answer: &mut Answer) -> i32 {
         (RTM_GETNEIGH, true) => {
             answer.parts(RTM_NEWNEIGH, &route_dump::neighbours(&net, family));
         }
-        // No rules of its own.
-        (RTM_GETRULE, true) => {}
+        (RTM_GETRULE, true) => answer.parts(RTM_NEWRULE, &route_dump::rules(family)),
         (RTM_GETNSID, false) => {
             // Other namespaces have no number here: -1.
             let none = (NETNSA_NSID, (-1_i32).to_ne_bytes().to_vec());

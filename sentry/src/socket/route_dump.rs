@@ -238,6 +238,63 @@ fn local_route(to: IpAddr, prefix: u8, interface: u32, source: IpAddr, broadcast
     Part { body, attributes }
 }
 
+/// The route to all groups of IPv6 on an interface.
+fn route_to_groups(groups: IpAddr, interface: u32) -> Part {
+    const KERNEL: u8 = 2;
+    const RTN_MULTICAST: u8 = 5;
+    const METRIC: u32 = 256;
+    let mut body = vec![
+        family(groups),
+        8,
+        0,
+        0,
+        RT_TABLE_LOCAL,
+        KERNEL,
+        0,
+        RTN_MULTICAST,
+    ];
+    body.extend_from_slice(&[0; 4]);
+    let attributes = vec![
+        (15, u32::from(RT_TABLE_LOCAL).to_ne_bytes().to_vec()),
+        (1, octets(groups)),
+        (6, METRIC.to_ne_bytes().to_vec()),
+        (4, interface.to_ne_bytes().to_vec()),
+        (20, vec![0]),
+    ];
+    Part { body, attributes }
+}
+
+/// RTM_NEWRULE of the rules that every namespace begins with: tables local, main, default (IPv6 has no default).
+pub(super) fn rules(asked: u8) -> Vec<Part> {
+    const TO_TABLE: u8 = 1;
+    let rule = |family: i32, table: u8, priority: u32| {
+        // struct fib_rule_hdr: family, lengths, TOS, table, reserved, action, flags.
+        let mut body = vec![family as u8, 0, 0, 0, table, 0, 0, TO_TABLE];
+        body.extend_from_slice(&[0; 4]);
+        // FRA_TABLE, FRA_SUPPRESS_PREFIXLEN, FRA_PROTOCOL (the kernel's), FRA_PRIORITY.
+        let mut attributes = vec![
+            (15, u32::from(table).to_ne_bytes().to_vec()),
+            (14, u32::MAX.to_ne_bytes().to_vec()),
+            (21, vec![2]),
+        ];
+        if priority > 0 {
+            attributes.insert(0, (6, priority.to_ne_bytes().to_vec()));
+        }
+        Part { body, attributes }
+    };
+    let mut all = Vec::new();
+    if matches!(i32::from(asked), 0 | AF_INET) {
+        all.push(rule(AF_INET, RT_TABLE_LOCAL, 0));
+        all.push(rule(AF_INET, RT_TABLE_MAIN, 32_766));
+        all.push(rule(AF_INET, 253, 32_767));
+    }
+    if matches!(i32::from(asked), 0 | AF_INET6) {
+        all.push(rule(AF_INET6, RT_TABLE_LOCAL, 0));
+        all.push(rule(AF_INET6, RT_TABLE_MAIN, 32_766));
+    }
+    all
+}
+
 /// The table `local`: loopback, and what each address brings with it.
 fn local_routes(net: &NetNamespace) -> Vec<(IpAddr, Part)> {
     const LOOPBACK: u32 = interface::INDEX as u32;
@@ -251,7 +308,7 @@ fn local_routes(net: &NetNamespace) -> Vec<(IpAddr, Part)> {
         for interface in &stack.setup().interfaces {
             for own in interface.addresses.iter().filter(|own| own.ip.is_ipv4()) {
                 add(own.ip, 32, interface.index, own.ip, false);
-                if let Some(broadcast) = own.broadcast {
+                if let Some(broadcast) = own.broadcast_address() {
                     add(IpAddr::V4(broadcast), 32, interface.index, own.ip, true);
                 }
             }
@@ -262,11 +319,15 @@ fn local_routes(net: &NetNamespace) -> Vec<(IpAddr, Part)> {
     add(IpAddr::from([127, 255, 255, 255]), 32, LOOPBACK, lo, true);
     let v6 = IpAddr::V6(Ipv6Addr::LOCALHOST);
     add(v6, 128, LOOPBACK, v6, false);
+    let groups = IpAddr::from([0xff00_u16, 0, 0, 0, 0, 0, 0, 0]);
     if let Some(stack) = outside::stack(net) {
         for interface in &stack.setup().interfaces {
             for own in interface.addresses.iter().filter(|own| own.ip.is_ipv6()) {
                 add(own.ip, 128, interface.index, own.ip, false);
             }
+        }
+        for interface in &stack.setup().interfaces {
+            all.push((groups, route_to_groups(groups, interface.index)));
         }
     }
     all
@@ -291,24 +352,20 @@ pub(super) fn routes(net: &NetNamespace, asked: u8) -> Vec<Part> {
 /// RTM_NEWROUTE for the way to one address; `None`: there is none.
 pub(super) fn route_to(net: &NetNamespace, to: IpAddr) -> Option<Part> {
     const RTN_LOCAL: u8 = 2;
+    /// RTM_F_CLONED, RTCF_LOCAL.
     const CLONED: u32 = 0x200;
+    const LOCAL: u32 = 0x8000_0000;
     let stack = outside::stack(net);
     if to.is_loopback() && !net.objects.get::<Loopback>().reaches(to) {
         return None;
     }
     let own = to.is_loopback() || stack.as_ref().is_some_and(|stack| stack.is_own(to));
-    let (kind, table, interface, gateway, source) = if own {
+    let (kind, interface, gateway, source) = if own {
         let source = match to {
             IpAddr::V4(ip) if ip.is_loopback() => IpAddr::from([127, 0, 0, 1]),
             ip => ip,
         };
-        (
-            RTN_LOCAL,
-            RT_TABLE_LOCAL,
-            interface::INDEX as u32,
-            None,
-            source,
-        )
+        (RTN_LOCAL, interface::INDEX as u32, None, source)
     } else {
         let stack = stack?;
         let source = stack.source_for(to, None).ok()?;
@@ -320,14 +377,10 @@ pub(super) fn route_to(net: &NetNamespace, to: IpAddr) -> Option<Part> {
             .collect();
         best.sort_by_key(|route| (std::cmp::Reverse(route.prefix), route.metric));
         let route = best.first()?;
-        (
-            RTN_UNICAST,
-            RT_TABLE_MAIN,
-            route.interface,
-            route.gateway,
-            source,
-        )
+        (RTN_UNICAST, route.interface, route.gateway, source)
     };
+    // Which table it was found in is only told to those who ask.
+    let table = RT_TABLE_MAIN;
     let mut body = vec![
         family(to),
         octets(to).len() as u8 * 8,
@@ -338,10 +391,13 @@ pub(super) fn route_to(net: &NetNamespace, to: IpAddr) -> Option<Part> {
         0,
         kind,
     ];
-    body.extend_from_slice(&CLONED.to_ne_bytes());
+    let flags = if own { CLONED | LOCAL } else { CLONED };
+    body.extend_from_slice(&flags.to_ne_bytes());
     let mut attributes = vec![
         (15, u32::from(table).to_ne_bytes().to_vec()),
         (1, octets(to)),
+        // RTA_UID: asked for by root.
+        (25, vec![0; 4]),
     ];
     if let Some(gateway) = gateway {
         attributes.push((5, octets(gateway)));

@@ -148,6 +148,7 @@ fn store(to: &dyn FileOps, at: u64, bytes: &[u8]) -> Result<()> {
     let io = IoCx {
         task: None,
         flags: 0,
+        opener: None,
     };
     let pages: Vec<&[u8]> = bytes.chunks(PAGE).collect();
     let is_zero = |page: &[u8]| page.iter().all(|byte| *byte == 0);

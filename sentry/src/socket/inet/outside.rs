@@ -6,7 +6,7 @@
 //! No thread is added: the reactor reads what arrives, whoever sends writes. Lock order: a socket's lock may be held when the stack is called, never the
 //! other way (the stack calls back with none of its locks held).
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Instant;
@@ -67,6 +67,28 @@ impl Wire for PacketSocket {
     fn receive(&self, buf: &mut [u8]) -> Option<usize> {
         // An error (the interface went down) is told once; the next read finds nothing or frames.
         host::read(&self.0, buf).ok().filter(|len| *len > 0)
+    }
+}
+
+/// The host's loopback: frames come from a packet socket, packets go through a raw socket, so that they pass the host's rules for its own output (an
+/// engine's resolver is reached by an address translation there).
+struct LoopbackSockets {
+    input: PacketSocket,
+    output: Arc<OwnedFd>,
+}
+
+impl Wire for LoopbackSockets {
+    fn send(&self, frame: &[u8]) -> Sent {
+        let Some(packet) = netstack::wire::completed(frame) else {
+            return Sent::Full;
+        };
+        match host::write(&self.output, &packet) {
+            Ok(_) => Sent::Yes,
+            Err(_) => Sent::Full,
+        }
+    }
+    fn receive(&self, buf: &mut [u8]) -> Option<usize> {
+        self.input.receive(buf)
     }
 }
 
@@ -137,7 +159,7 @@ pub fn attach(
     sockets: Vec<OwnedFd>,
     memory: usize,
 ) -> Result<()> {
-    if setup.check().is_err() || setup.interfaces.len() != sockets.len() {
+    if setup.check().is_err() || setup.descriptors() != sockets.len() {
         return Err(Errno::EINVAL);
     }
     let outside = net.objects.get::<Outside>();
@@ -145,10 +167,19 @@ pub fn attach(
         return Err(Errno::EEXIST);
     }
     let sockets: Vec<Arc<OwnedFd>> = sockets.into_iter().map(Arc::new).collect();
-    let wires = sockets
+    // The last two are the host's loopback, if it is there.
+    let (links, loopback) = sockets.split_at(setup.interfaces.len());
+    let mut wires: Vec<Arc<dyn Wire>> = links
         .iter()
         .map(|fd| Arc::new(PacketSocket(fd.clone())) as Arc<dyn Wire>)
         .collect();
+    if let [input, output] = loopback {
+        wires.push(Arc::new(LoopbackSockets {
+            input: PacketSocket(input.clone()),
+            output: output.clone(),
+        }));
+    }
+    let readers = setup.wires();
     let options = Options {
         memory,
         random: host::random,
@@ -159,6 +190,7 @@ pub fn attach(
     stack.set_alarm(alarm(reactor, &stack, &timer));
     let watches = sockets
         .iter()
+        .take(readers)
         .enumerate()
         .map(|(link, fd)| {
             let stack = Arc::downgrade(&stack);
@@ -233,8 +265,13 @@ impl Way {
     }
 }
 
-/// The way to `to`, which is not unspecified, through `interface` if one is named: `ENETUNREACH` without one, `ENODEV`.
-pub(super) fn way(net: &NetNamespace, to: IpAddr, interface: Option<u32>) -> Result<Way> {
+/// The way to `to`, which is not unspecified, and `port` (0: none), through `interface` if one is named: `ENETUNREACH` without one, `ENODEV`.
+pub(super) fn way(
+    net: &NetNamespace,
+    to: IpAddr,
+    port: u16,
+    interface: Option<u32>,
+) -> Result<Way> {
     const LOOPBACK: u32 = crate::socket::interface::INDEX as u32;
     let stack = stack(net);
     let here = match to {
@@ -246,6 +283,13 @@ pub(super) fn way(net: &NetNamespace, to: IpAddr, interface: Option<u32>) -> Res
         return Err(match to {
             IpAddr::V4(_) => Errno::ENETUNREACH,
             IpAddr::V6(_) => Errno::EADDRNOTAVAIL,
+        });
+    }
+    let hosts = |stack: &Arc<Stack>| stack.is_on_host_loopback(SocketAddr::new(to, port));
+    if interface.is_none() && stack.as_ref().is_some_and(hosts) {
+        return Ok(Way::Out {
+            source: here,
+            interface: None,
         });
     }
     match interface {

@@ -302,7 +302,7 @@ impl RawSocket {
         let device = self.datagrams.options.lock().device();
         let through = self.groups.through().1.filter(|_| to.is_multicast());
         let interface = message.interface.or(device).or(through);
-        let mut way = outside::way(&self.net, to, interface)?;
+        let mut way = outside::way(&self.net, to, 0, interface)?;
         if let Some(source) = message.source.or(local) {
             way = way.from(source);
         }
@@ -440,7 +440,7 @@ impl RawSocket {
     pub(super) fn connect_to(&self, to: Endpoint) -> Result<()> {
         let to = to.definite();
         let device = self.datagrams.options.lock().device();
-        let way = outside::way(&self.net, to.ip, device)?;
+        let way = outside::way(&self.net, to.ip, 0, device)?;
         let mut state = self.state.lock();
         state.remote = Some(to);
         state.local.get_or_insert(way.source());

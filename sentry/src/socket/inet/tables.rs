@@ -481,7 +481,10 @@ fn if_inet6(net: &NetNamespace) -> String {
 
 fn snmp(net: &NetNamespace) -> String {
     let c = outside::stack(net).map_or_else(Default::default, |stack| stack.counters().0);
-    let established = outside::stack(net).map_or(0, |stack| stack.totals().0);
+    let established = tcp_rows(net)
+        .iter()
+        .filter(|row| matches!(row.state, 1 | 8))
+        .count();
     let mut text = String::new();
     let mut section = |name: &str, fields: &str, values: &[u64]| {
         let values: Vec<String> = values.iter().map(u64::to_string).collect();
@@ -565,19 +568,30 @@ fn snmp(net: &NetNamespace) -> String {
 }
 
 fn sockstat(net: &NetNamespace) -> String {
+    const TIME_WAIT: u8 = 6;
     let tcp = tcp_rows(net);
     let orphans = tcp.iter().filter(|row| row.ino == 0 && row.cookie == 0);
-    let (connections, over, bytes) = outside::stack(net).map_or((0, 0, 0), |stack| stack.totals());
-    let orphans = orphans.count().saturating_sub(over).min(connections);
+    let orphans = orphans.filter(|row| row.state != TIME_WAIT).count();
+    let (_, over, bytes) = outside::stack(net).map_or((0, 0, 0), |stack| stack.totals());
     let v4 = |rows: &[Row]| rows.iter().filter(|row| !row.v6).count();
-    let sockets = net.objects.get::<Registry<TcpSocket>>().len();
+    // Those with a file, bound or not, and those without.
+    let nobodys = tcp
+        .iter()
+        .filter(|row| row.ino == 0 && row.state != TIME_WAIT);
+    let files = net.objects.get::<Registry<TcpSocket>>().len();
     let (udp, raw) = (udp_rows(net), raw_rows(net, false));
+    let unix = crate::socket::unix::rows(net).len();
     format!(
-        "sockets: used {}\nTCP: inuse {} orphan {orphans} tw {over} alloc {sockets} mem {}\nUDP: inuse {} mem 0\nUDPLITE: inuse 0\nRAW: inuse {}\nFRAG: inuse 0 memory 0\n",
-        sockets + udp.len() + raw.len(),
+        "sockets: used {}\nTCP: inuse {} orphan {orphans} tw {over} alloc {} mem {}\nUDP: inuse {} mem {}\nUDPLITE: inuse 0\nRAW: inuse {}\nFRAG: inuse 0 memory 0\n",
+        files + udp.len() + raw.len() + unix,
         v4(&tcp),
+        files + nobodys.count(),
         bytes.div_ceil(4096),
         v4(&udp),
+        udp.iter()
+            .map(|row| row.receive_queue)
+            .sum::<usize>()
+            .div_ceil(4096),
         v4(&raw),
     )
 }

@@ -89,7 +89,8 @@ impl Shown for UdpSocket {
             uid,
             ino,
             v6: self.family == Family::V6,
-            v6_only: self.datagrams.protocol.lock().v6_only(),
+            v6_only: self.datagrams.protocol.lock().v6_only()
+                || (local.ip.is_ipv6() && !local.ip.is_unspecified()),
             cookie,
             interface: interface.unwrap_or(0),
             lost: self.datagrams.lost(),
@@ -225,7 +226,7 @@ impl UdpSocket {
                 source = Some(IpAddr::V4(address));
             }
         }
-        let way = outside::way(&self.net, to.ip, interface)?;
+        let way = outside::way(&self.net, to.ip, to.port, interface)?;
         match source {
             Some(source) if source.is_ipv4() == to.ip.is_ipv4() => {
                 match outside::check_local(
@@ -328,7 +329,7 @@ impl UdpSocket {
         if from.ip.is_ipv4() != to.ip.is_ipv4() {
             return Err(Errno::ENETUNREACH);
         }
-        if matches!(way, Way::Out { .. }) && from.ip.is_loopback() {
+        if matches!(way, Way::Out { .. }) && from.ip.is_loopback() != to.ip.is_loopback() {
             return Err(Errno::EINVAL);
         }
         if self.is_broadcast(to.ip) && !self.datagrams.options.lock().is_on(so::SO_BROADCAST) {

@@ -110,7 +110,7 @@ impl TcpSocket {
             return Err(Errno::ENETUNREACH);
         }
         let device = self.options.lock().device();
-        let way = outside::way(&self.net, to.ip, device)?;
+        let way = outside::way(&self.net, to.ip, to.port, device)?;
         let (chosen, asked) = {
             let state = self.state.lock();
             (state.local.is_none(), state.asked)
@@ -142,7 +142,7 @@ impl TcpSocket {
         chosen: Option<Endpoint>,
         caller: &Caller,
     ) -> Result<()> {
-        if local.ip.is_loopback() || to.ip.is_ipv4() != local.ip.is_ipv4() {
+        if local.ip.is_loopback() != to.ip.is_loopback() || to.ip.is_ipv4() != local.ip.is_ipv4() {
             return Err(Errno::EINVAL);
         }
         if to.ip.is_multicast() || to.port == 0 {

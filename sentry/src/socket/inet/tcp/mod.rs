@@ -116,6 +116,10 @@ pub(super) struct TcpSocket {
     deferred: AtomicBool,
 }
 
+fn is_of_v6(at: Endpoint) -> bool {
+    at.ip.is_ipv6() && !at.ip.is_unspecified()
+}
+
 /// News from the stack for a socket.
 struct News(Weak<TcpSocket>);
 
@@ -161,7 +165,8 @@ impl Shown for TcpSocket {
             uid,
             ino,
             v6: self.family == Family::V6,
-            v6_only: self.protocol.lock().v6_only(),
+            // Bound to an address of IPv6 it is for no other family.
+            v6_only: self.protocol.lock().v6_only() || is_of_v6(local),
             cookie,
             interface,
             lost: 0,

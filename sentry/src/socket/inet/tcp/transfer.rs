@@ -1,5 +1,6 @@
 //! Bytes in and out, readiness, shutdown and close.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,22 @@ const HELD: usize = 32 * 1024;
 /// How long they are held back at most.
 const CORK: Duration = Duration::from_millis(200);
 
+/// Room for what goes between the guest and the stack, kept by each thread: fresh memory for each call would cost a page fault for each page.
+fn with_scratch<R>(len: usize, act: impl FnOnce(&mut [u8]) -> R) -> R {
+    thread_local! {
+        static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    }
+    SCRATCH.with(|scratch| {
+        let mut scratch = std::mem::take(&mut *scratch.borrow_mut());
+        if scratch.len() < len {
+            scratch.resize(len.max(64 * 1024), 0);
+        }
+        let result = act(&mut scratch[..len]);
+        SCRATCH.with(|slot| *slot.borrow_mut() = scratch);
+        result
+    })
+}
+
 impl TcpSocket {
     fn is_inline(&self) -> bool {
         self.options.lock().is_on(so::SO_OOBINLINE)
@@ -47,11 +64,12 @@ impl TcpSocket {
                 return Ok(0);
             }
             let want = room.min(REMOTE_PIECE).min(src.remaining());
-            let bytes = src.take_vec(want)?;
-            if bytes.len() < want {
-                return Err(Errno::EFAULT);
-            }
-            return connection.send(&bytes, more);
+            return with_scratch(want, |bytes| {
+                if src.take(bytes)? < want {
+                    return Err(Errno::EFAULT);
+                }
+                connection.send(bytes, more)
+            });
         }
         let Some(peer) = self.peer() else {
             if let Some(error) = self.end.side.lock().error.take() {
@@ -137,17 +155,23 @@ impl TcpSocket {
         if waiting < least.min(want) && !connection.is_over() {
             return Err(Errno::EAGAIN);
         }
-        let mut bytes = vec![0; want.min(waiting.max(1))];
         let peek = flags & so::MSG_PEEK != 0;
-        let got = connection.receive(&mut bytes, peek)?;
-        bytes.truncate(got);
+        with_scratch(want.min(waiting.max(1)), |bytes| {
+            let got = connection.receive(bytes, peek)?;
+            self.hand_over(&bytes[..got], dst, flags)
+        })
+    }
+
+    /// Gives the guest what came from outside.
+    fn hand_over(&self, bytes: &[u8], dst: &mut dyn Sink, flags: i32) -> Result<Message> {
+        let (got, peek) = (bytes.len(), flags & so::MSG_PEEK != 0);
         if flags & so::MSG_TRUNC != 0 {
             return Ok(Message {
                 len: got,
                 ..Message::default()
             });
         }
-        let stored = dst.put(&bytes);
+        let stored = dst.put(bytes);
         let len = *stored.as_ref().unwrap_or(&0);
         if len < got && !peek {
             let rest = bytes[len..].to_vec();

@@ -1,13 +1,8 @@
-//! The sandbox on a veth pair between two network namespaces that the test makes; the machine's own network is not touched.
-//!
-//! The namespaces are held by processes that die with the test. Needs root, iproute2, util-linux and python3; both sides run the same scripts.
+//! TCP, UDP and the interface, in both directions; what is refused.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::Stdio;
 
-use integration::bundle::Bundle;
-use serde_json::{Value, json};
+use crate::world::{bundle, is_root, pair, run, runsc, wait_ready};
 
 /// Answers TCP with what it gets and UDP with it reversed.
 const SERVER: &str = r#"
@@ -79,136 +74,6 @@ for port in list(range(1, 200)) + [8080]:
     s.close()
 print(found)
 "#;
-
-/// A network namespace, as long as this lives.
-struct Namespace(Child);
-
-impl Namespace {
-    fn new() -> Self {
-        let holder = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL", "unshare", "--net"])
-            .args(["sh", "-c", "echo there; exec sleep infinity"])
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("setpriv and unshare (util-linux) start");
-        let mut this = Self(holder);
-        // There is a namespace once the shell has spoken.
-        let mut byte = [0];
-        let out = this.0.stdout.as_mut().expect("a pipe");
-        std::io::Read::read_exact(out, &mut byte).expect("the holder runs");
-        this
-    }
-
-    fn path(&self) -> String {
-        format!("/proc/{}/ns/net", self.0.id())
-    }
-
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new("nsenter");
-        command
-            .arg(format!("--net={}", self.path()))
-            // Whoever is killed takes along what it started.
-            .args(["setpriv", "--pdeathsig", "KILL", "timeout", "120"])
-            .args(["setpriv", "--pdeathsig", "KILL"])
-            .args(args);
-        command
-    }
-
-    fn run(&self, args: &[&str]) -> String {
-        let output = self.command(args).output().expect("nsenter starts");
-        let error = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "{args:?}: {error}");
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    }
-}
-
-impl Drop for Namespace {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// The host's side and the container's, joined.
-fn pair() -> (Namespace, Namespace) {
-    let (host, container) = (Namespace::new(), Namespace::new());
-    let there = container.0.id().to_string();
-    host.run(&[
-        "ip", "link", "add", "veth0", "type", "veth", "peer", "name", "eth0", "netns", &there,
-    ]);
-    for (side, name, last) in [(&host, "veth0", 1), (&container, "eth0", 2)] {
-        side.run(&["ip", "link", "set", "lo", "up"]);
-        let v4 = format!("10.9.0.{last}/24");
-        side.run(&["ip", "addr", "add", &v4, "dev", name]);
-        let v6 = format!("fd09::{last}/64");
-        side.run(&["ip", "addr", "add", &v6, "dev", name, "nodad"]);
-        side.run(&["ip", "link", "set", name, "up"]);
-    }
-    (host, container)
-}
-
-fn rootfs() -> PathBuf {
-    let default = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.cache");
-    let cache = std::env::var_os("RUNSC_TEST_CACHE").map_or_else(default, PathBuf::from);
-    cache.join("rootfs")
-}
-
-/// A bundle that runs `args` in the namespace at `path`.
-fn bundle(path: &str, args: &[&str]) -> Bundle {
-    let tree = rootfs();
-    assert!(
-        tree.join("usr/bin/python3").exists(),
-        "no Debian tree at {}: run cargo xtask rootfs",
-        tree.display()
-    );
-    let bundle = Bundle::new(&tree, args).expect("a bundle");
-    let file = bundle.path().join("config.json");
-    let mut config: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
-    let namespaces = config["linux"]["namespaces"].as_array_mut().unwrap();
-    namespaces.retain(|namespace| namespace["type"] != "network");
-    if !path.is_empty() {
-        namespaces.push(json!({"type": "network", "path": path}));
-    }
-    fs::write(&file, config.to_string()).unwrap();
-    bundle
-}
-
-/// Runs `runsc COMMAND… ID` on the bundle's own state.
-fn runsc(bundle: &Bundle, command: &[&str]) -> Command {
-    let platform = std::env::var("RUNSC_PLATFORMS").unwrap_or_else(|_| "notify".to_owned());
-    let platform = platform
-        .split([',', ' '])
-        .next()
-        .unwrap_or("notify")
-        .to_owned();
-    let mut runsc = Command::new("timeout");
-    runsc
-        .arg("150")
-        .arg(harness::runsc())
-        .args(["--platform", &platform, "--root"])
-        .arg(bundle.path().join("state"))
-        .args(command);
-    runsc
-}
-
-fn run(bundle: &Bundle, id: &str) -> Output {
-    let path = bundle.path().display().to_string();
-    runsc(bundle, &["run", "--bundle", &path, id])
-        .output()
-        .expect("runsc starts")
-}
-
-/// Reads what a server prints when it listens.
-fn wait_ready(child: &mut Child) {
-    let mut word = [0; 6];
-    let out = child.stdout.as_mut().expect("a pipe");
-    std::io::Read::read_exact(out, &mut word).expect("the server listens");
-    assert_eq!(&word, b"ready\n");
-}
-
-fn is_root() -> bool {
-    nix::unistd::geteuid().is_root()
-}
 
 const RANGE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
 
