@@ -272,8 +272,17 @@ syscall_table! {
 
     // --- mount ---
     155 => mount::pivot_root(new: UserIn<u8>, put_old: UserIn<u8>) Full;
-    165 => mount::mount(source: UserIn<u8>, target: UserIn<u8>, kind: UserIn<u8>, flags: u64 as MOUNT, data: UserAddr) Partial("no propagation: shared and unbindable mounts are refused; remounting changes per-mount flags only");
-    166 => mount::umount2(target: UserIn<u8>, flags: u32 as UMOUNT) Partial("MNT_EXPIRE always gives EAGAIN");
+    165 => mount::mount(source: UserIn<u8>, target: UserIn<u8>, kind: UserIn<u8>, flags: u64 as MOUNT, data: UserAddr) Partial("remounting changes options of tmpfs only");
+    166 => mount::umount2(target: UserIn<u8>, flags: u32 as UMOUNT) Full;
+    428 => mount::open_tree(dir: Fd, path: UserIn<u8>, flags: u32) Full;
+    429 => mount::move_mount(from_dir: Fd, from: UserIn<u8>, to_dir: Fd, to: UserIn<u8>, flags: u32) Full;
+    430 => mount::fsopen(kind: UserIn<u8>, flags: u32) Full;
+    431 => mount::fsconfig(fd: Fd, command: u32, key: UserAddr, value: UserAddr, aux: i32) Partial("values are flags and strings; no messages to read");
+    432 => mount::fsmount(fd: Fd, flags: u32, attributes: u32) Full;
+    433 => mount::fspick(dir: Fd, path: UserIn<u8>, flags: u32) Full;
+    442 => mount::mount_setattr(dir: Fd, path: UserIn<u8>, flags: u32, attr: UserAddr, size: usize) Partial("no id-mapped mounts");
+    457 => mount::statmount(request: UserAddr, buf: UserAddr, size: usize, flags: u32) Partial("the caller's namespace only; no option arrays and id maps");
+    458 => mount::listmount(request: UserAddr, ids: UserOut<u64>, count: usize, flags: u32) Partial("the caller's namespace only");
 
     // --- event (poll, epoll, eventfd, timerfd, signalfd, inotify, pipe) ---
     7 => event::poll(fds: UserOut<crate::event::PollFd> as POLL_FDS, nfds: u32, timeout: i32) Full;

@@ -168,6 +168,9 @@ impl File {
             | abi::fs::O_TRUNC
             | abi::fs::O_CLOEXEC);
         inode.state.watches.opened();
+        if let Some(path) = &path {
+            path.mount.used();
+        }
         Arc::new(Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             path,

@@ -50,8 +50,11 @@ pub use fs_context::FsContext;
 pub use inode::{DirOps, Inode, InodeOps, Link, NodeKind, OpenHow, SymlinkOps, XattrOps};
 pub use io::{KernelSink, KernelSource, Sink, Source};
 pub use link::link_at;
-pub use mount::{FileSystem, Mount, MountFlags, MountNamespace, anonymous_dev};
-pub use open::{OpenOutcome, OpenRequest, node_kind, open_at, open_found};
+pub use mount::{
+    FileSystem, Mount, MountFlags, MountNamespace, PeerGroup, PropagationType, UmountHow,
+    anonymous_dev,
+};
+pub use open::{OpenOutcome, OpenRequest, node_kind, open_at, open_found, place_holder};
 pub use path::Path;
 pub use permission::{Access, check_access, check_sticky};
 pub use rename::rename_at;

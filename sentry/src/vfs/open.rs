@@ -16,7 +16,7 @@ use super::create::{Vacancy, check_dir_writable, inherit, is_free, make};
 use super::lookup::{Found, LookupCx, LookupFlags, Parent, resolve, resolve_parent};
 use super::special::PendingFifo;
 use super::{
-    Access, Attr, AttrChange, Dentry, File, FileOps, Inode, Link, MountFlags, NodeKind, OpenHow,
+    Access, Attr, AttrChange, Dentry, File, FileOps, Inode, Link, MountFlags, MountNamespace, NodeKind, OpenHow,
     Path, TextHold, check_access, events, special,
 };
 use crate::error::{Errno, Result};
@@ -159,10 +159,11 @@ fn create_or_open(
         if exclusive {
             return Err(Errno::EEXIST);
         }
-        let place = cx.fs.namespace().cross(Path {
+        let place = Path {
             mount: dir.mount.clone(),
             dentry,
-        });
+        }
+        .crossed();
         let Some(link) = place.inode().ops().as_symlink() else {
             return open_found(cx, &Found::Path(place), request);
         };
@@ -170,6 +171,7 @@ fn create_or_open(
         if request.flags & O_NOFOLLOW != 0
             || links > MAX_LINKS
             || request.resolve.contains(LookupFlags::NO_SYMLINKS)
+            || place.mount.flags().contains(MountFlags::NOSYMFOLLOW)
         {
             return Err(Errno::ELOOP);
         }
@@ -348,6 +350,28 @@ fn open_plain(
     let file = File::new(path.cloned(), inode.clone(), ops, request.flags);
     file.hold_text(hold.filter(|_| request.flags & O_ACCMODE != O_RDONLY));
     Ok(file)
+}
+
+/// A description that names `path` and gives no I/O, as O_PATH makes it; it keeps a tree of mounts that is attached to nothing (`open_tree(2)`).
+#[must_use]
+pub fn place_holder(path: Path, tree: Option<Arc<MountNamespace>>) -> Arc<File> {
+    let inode = path.inode().clone();
+    let ops: Box<dyn FileOps> = match tree {
+        Some(tree) => Box::new(DetachedTree { _tree: tree }),
+        None => Box::new(PathOnly(Vec::new())),
+    };
+    File::new(Some(path), inode, ops, O_PATH)
+}
+
+/// An O_PATH description that a detached tree of mounts lives as long as.
+struct DetachedTree {
+    _tree: Arc<MountNamespace>,
+}
+
+impl FileOps for DetachedTree {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
 }
 
 /// What an O_PATH description can do: nothing.

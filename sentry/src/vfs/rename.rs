@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use super::create::{check_dir_writable, is_dir};
 use super::lookup::{LookupCx, LookupFlags, resolve_parent};
 use super::unlink::check_delete;
-use super::{Access, Dentry, Inode, Path, check_access, events};
+use super::{Access, Dentry, Inode, MountNamespace, Path, check_access, events};
 use crate::error::{Errno, Result};
 use crate::task::creds::Cap;
 
@@ -169,6 +169,7 @@ pub fn rename_at(
         );
     }
     if !exchange && let Some(target) = &target {
+        MountNamespace::detach_from(target);
         events::replaced(target.inode());
     }
     Ok(())

@@ -331,7 +331,7 @@ fn mounts_are_crossed_and_protected() {
     world.dir("/m", 0o755);
     let point = world.find("/m").unwrap();
     let mount = Mount::of(tmpfs(), MountFlags::RELATIME, b"none");
-    world.namespace.attach(mount, &point);
+    world.namespace.attach(mount, &point).unwrap();
     world.file("/m/inside");
     assert_eq!(world.rmdir("/m"), Err(Errno::EBUSY));
     assert_eq!(world.rename("/m", "/n", 0), Err(Errno::EBUSY));

@@ -261,7 +261,9 @@ pub(super) fn build(
             mount_flags(mount.flags),
             mount.source.as_bytes(),
         );
-        namespace.attach(attached, &point);
+        namespace
+            .attach(attached, &point)
+            .map_err(|errno| failed(&what(), errno))?;
         if mount.destination == "/dev"
             && matches!(mount.kind, MountKind::Tmpfs | MountKind::Devtmpfs)
         {
@@ -287,15 +289,15 @@ pub(super) fn build(
     for path in &config.readonly_paths {
         if let Ok(at) = find(cx, path) {
             let flags = at.mount.flags() | MountFlags::RDONLY;
-            namespace.attach(
-                Mount::new(
-                    at.mount.fs.clone(),
-                    at.dentry.clone(),
-                    flags,
-                    &at.mount.source,
-                ),
-                &at,
+            let cover = Mount::new(
+                at.mount.fs.clone(),
+                at.dentry.clone(),
+                flags,
+                &at.mount.source,
             );
+            namespace
+                .attach(cover, &at)
+                .map_err(|errno| failed(&format!("cannot make {path} read-only"), errno))?;
         }
     }
     for path in &config.masked_paths {
@@ -395,6 +397,5 @@ fn mask(cx: LookupCx<'_>, namespace: &Arc<MountNamespace>, at: &Path) -> Result<
             &null.mount.source,
         )
     };
-    namespace.attach(cover, at);
-    Ok(())
+    namespace.attach(cover, at)
 }

@@ -98,11 +98,11 @@ fn instance_of(open: &DeviceOpen<'_>) -> Result<(Arc<DevptsFs>, Option<Path>)> {
         return Ok((instance.upgrade().ok_or(Errno::ENXIO)?, parent));
     }
     let parent = parent.ok_or(Errno::ENXIO)?;
-    let task = open.task.ok_or(Errno::ENXIO)?;
-    let pts = task.fs().namespace().cross(Path {
+    let pts = Path {
         mount: parent.mount.clone(),
         dentry: parent.dentry.lookup(b"pts").map_err(|_| Errno::ENXIO)?,
-    });
+    }
+    .crossed();
     let ptmx = pts.dentry.lookup(b"ptmx").map_err(|_| Errno::ENXIO)?;
     match ptmx.inode().downcast::<PtsNode>().map(|node| &node.target) {
         Some(Target::Ptmx(instance)) => Ok((instance.upgrade().ok_or(Errno::ENXIO)?, Some(pts))),

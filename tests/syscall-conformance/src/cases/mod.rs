@@ -40,6 +40,7 @@ families![
     seccomp,
     proc_fs,
     misc,
+    mounts,
     namespaces,
     administration,
     aio,
