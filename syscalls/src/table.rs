@@ -185,7 +185,7 @@ syscall_table! {
     21 => file::access(path: UserIn<u8>, mode: u32 as ACCESS) Full;
     32 => file::dup(fd: Fd) Full;
     33 => file::dup2(old: Fd, new: Fd) Full;
-    72 => file::fcntl(fd: Fd, command: u32 as FCNTL, arg: u64 as FCNTL_ARG) Partial("no leases, no F_NOTIFY");
+    72 => file::fcntl(fd: Fd, command: u32 as FCNTL, arg: u64 as FCNTL_ARG) Partial("truncate does not break leases");
     76 => file::truncate(path: UserIn<u8>, size: i64 as DECIMAL) Full;
     77 => file::ftruncate(fd: Fd, size: i64 as DECIMAL) Full;
     78 => file::getdents(fd: Fd, buf: UserOut<u8>, len: u32) Full;

@@ -177,7 +177,7 @@ impl Config {
         let fs = self.fs.clone().ok_or(Errno::EINVAL)?;
         fs.reconfigure(&self.data, memory)?;
         if let (Some(read_only), Some(target)) = (self.read_only, &self.target) {
-            target.set_fs_read_only(read_only);
+            target.set_fs_read_only(read_only)?;
         }
         self.data.clear();
         Ok(())
@@ -190,7 +190,7 @@ impl Config {
         }
         let source = self.source.take().unwrap_or_else(|| b"none".to_vec());
         let mount = Mount::of(fs, flags, &source);
-        mount.set_fs_read_only(self.read_only.take() == Some(true));
+        mount.set_fs_read_only(self.read_only.take() == Some(true))?;
         self.used = true;
         self.target = Some(mount.clone());
         Ok(mount)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use abi::fs::{NAME_MAX, PATH_MAX, S_IFDIR, S_IFLNK, S_ISVTX};
 use bitflags::bitflags;
 
-use super::{Access, Dentry, File, FsContext, Inode, Link, MountFlags, Path, check_access};
+use super::{Access, Dentry, File, FsContext, Inode, Link, MountFlags, Path, check_inode};
 use crate::error::{Errno, Result};
 use crate::task::creds::Creds;
 
@@ -160,7 +160,7 @@ fn check_search(cx: LookupCx<'_>, dir: &Path) -> Result<()> {
     if attr.file_type() != S_IFDIR {
         return Err(Errno::ENOTDIR);
     }
-    check_access(&attr, cx.creds, Access::EXEC)
+    check_inode(dir.inode(), &attr, cx.creds, Access::EXEC)
 }
 
 impl<'a> Walk<'a> {

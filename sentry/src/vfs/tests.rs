@@ -57,6 +57,7 @@ impl World {
         match open_at(self.cx(creds), &self.fs.cwd(), path.as_bytes(), request)? {
             OpenOutcome::Ready(file) => Ok(file),
             OpenOutcome::Fifo(pending) => pending.finish(),
+            OpenOutcome::Leased(..) => Err(Errno::EAGAIN),
         }
     }
     fn open(&self, path: &str, flags: u32) -> Result<Arc<File>> {

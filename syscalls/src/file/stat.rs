@@ -2,15 +2,15 @@
 
 use abi::fs::{
     AT_EACCESS, AT_EMPTY_PATH, AT_NO_AUTOMOUNT, AT_STATX_SYNC_TYPE, AT_SYMLINK_NOFOLLOW, S_IFREG,
-    STATX_ATTR_MOUNT_ROOT, STATX_BASIC_STATS, STATX_BTIME, STATX_MNT_ID, STATX_MNT_ID_UNIQUE, STATX_RESERVED, Stat,
-    Statfs, Statx, StatxTimestamp, major, minor,
+    STATX_ATTR_MOUNT_ROOT, STATX_BASIC_STATS, STATX_BTIME, STATX_MNT_ID, STATX_MNT_ID_UNIQUE,
+    STATX_RESERVED, Stat, Statfs, Statx, StatxTimestamp, major, minor,
 };
 use abi::time::Timespec;
 use abi::{UserIn, UserOut};
 use sentry::error::{Errno, SysResult};
 use sentry::task::CurrentTask;
 use sentry::vfs::lookup::{Found, LookupFlags, may_execute_at};
-use sentry::vfs::{Access, Fd, MountFlags, check_access};
+use sentry::vfs::{Access, Fd, MountFlags, check_inode};
 
 use super::path::{CWD, Walker, at_flags, get_path};
 
@@ -160,7 +160,7 @@ pub async fn faccessat2(
     if mode & 1 != 0 && regular && !found.path().is_none_or(may_execute_at) {
         return Err(Errno::EACCES.into());
     }
-    check_access(&attr, &walker.creds, Access(mode))?;
+    check_inode(found.inode(), &attr, &walker.creds, Access(mode))?;
     // Devices, FIFOs and sockets can be written on read-only mounts.
     if mode & 2 != 0 && (regular || found.inode().ops().as_dir().is_some()) {
         found.check_writable()?;

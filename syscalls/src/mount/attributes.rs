@@ -159,14 +159,18 @@ pub async fn mount_setattr(
     let changed = |old: MountFlags| {
         let kept = old.difference(plain(attr.clear)) | plain(attr.set);
         match new_atime {
-            Some(atime) => {
-                kept.difference(MountFlags::NOATIME.union(MountFlags::RELATIME)) | atime
-            }
+            Some(atime) => kept.difference(MountFlags::NOATIME.union(MountFlags::RELATIME)) | atime,
             None => kept,
         }
     };
-    if mounts.iter().any(|mount| mount.loosens(changed(mount.flags()))) {
+    if mounts
+        .iter()
+        .any(|mount| mount.loosens(changed(mount.flags())))
+    {
         return Err(Errno::EPERM.into());
+    }
+    for mount in &mounts {
+        mount.check_writers(changed(mount.flags()))?;
     }
     for mount in &mounts {
         mount.set_flags(changed(mount.flags()));

@@ -24,9 +24,7 @@ pub async fn fsopen(cx: &CurrentTask, kind: UserIn<u8>, flags: u32) -> SysResult
     if flags & !CLOEXEC != 0 {
         return Err(Errno::EINVAL.into());
     }
-    let kind = cx
-        .memory()
-        .get_cstr(kind.addr(), PATH_MAX, Errno::EINVAL)?;
+    let kind = cx.memory().get_cstr(kind.addr(), PATH_MAX, Errno::EINVAL)?;
     let types = cx.kernel.extensions.get::<FileSystemTypes>();
     Ok(cx.install(config::open(&types, &kind)?, flags & CLOEXEC != 0)?)
 }
@@ -130,8 +128,5 @@ pub async fn fsmount(cx: &CurrentTask, fd: Fd, flags: u32, attributes: u32) -> S
     let mount = config::of_file(&file)?.mount(mount_flags)?;
     let owner = walker.fs.namespace().owner.clone();
     let tree = MountNamespace::detached(mount.clone(), owner);
-    Ok(cx.install(
-        place_holder(mount.top(), Some(tree)),
-        flags & CLOEXEC != 0,
-    )?)
+    Ok(cx.install(place_holder(mount.top(), Some(tree)), flags & CLOEXEC != 0)?)
 }

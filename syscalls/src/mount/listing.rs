@@ -46,7 +46,7 @@ fn get_request(cx: &CurrentTask, at: UserAddr) -> Result<Request> {
     }
     let request = Request::read_from_bytes(known).map_err(|_| Errno::EINVAL)?;
     // The size may have changed meanwhile: it is the first that counts.
-    if request.spare != 0 || request.id == 0 {
+    if request.spare != 0 || request.id <= Mount::UNIQUE_BASE {
         return Err(Errno::EINVAL);
     }
     Ok(request)
@@ -175,7 +175,11 @@ fn describe(walker: &Walker, mount: &Arc<Mount>, place: &[u8], wanted: u64) -> R
         fixed.sb_dev_major = major(mount.fs.dev());
         fixed.sb_dev_minor = minor(mount.fs.dev());
         fixed.sb_magic = mount.fs.statfs()?.kind as u64;
-        fixed.sb_flags = if mount.fs_is_read_only() { SB_RDONLY } else { 0 };
+        fixed.sb_flags = if mount.fs_is_read_only() {
+            SB_RDONLY
+        } else {
+            0
+        };
     }
     if has(MNT_BASIC) {
         let parent = mount.point().map_or_else(|| mount.clone(), |p| p.mount);
@@ -290,7 +294,9 @@ pub async fn listmount(
     let top: Path = if request.id == ROOT {
         walker.fs.root()
     } else {
-        let found = all.iter().find(|(mount, _)| mount.unique_id() == request.id);
+        let found = all
+            .iter()
+            .find(|(mount, _)| mount.unique_id() == request.id);
         found.ok_or(Errno::ENOENT)?.0.top()
     };
     let below = |mount: &Arc<Mount>| {

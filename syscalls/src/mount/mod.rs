@@ -75,7 +75,7 @@ pub async fn mount(
     }
     if flags & MS_MOVE != 0 {
         let source = find_source(cx, &walker, source)?;
-        check_kinds(&source, &target)?;
+        check_kinds_to_move(&source, &target)?;
         return Ok(namespace.move_mount(&source, &target, false)?);
     }
     let kind = kind.ok_or(Errno::EINVAL)?;
@@ -91,7 +91,7 @@ pub async fn mount(
         },
     )?;
     let mount = Mount::of(fs, mount_flags(flags), &source);
-    mount.set_fs_read_only(flags & MS_RDONLY != 0);
+    mount.set_fs_read_only(flags & MS_RDONLY != 0)?;
     let root = Path {
         mount: mount.clone(),
         dentry: mount.root.clone(),
@@ -217,10 +217,12 @@ fn remount(
     if flags & MS_BIND == 0 && !walker.creds.user_ns.is_initial() || target.mount.loosens(wanted) {
         return Err(Errno::EPERM.into());
     }
-    if flags & MS_BIND == 0 {
+    if flags & MS_BIND != 0 {
+        target.mount.check_writers(wanted)?;
+    } else {
         let memory = cx.container.resources().memory;
         target.mount.fs.reconfigure(data, memory)?;
-        target.mount.set_fs_read_only(flags & MS_RDONLY != 0);
+        target.mount.set_fs_read_only(flags & MS_RDONLY != 0)?;
     }
     target.mount.set_flags(wanted);
     Ok(())

@@ -59,10 +59,13 @@ fn attach_tree(top: &Arc<Mount>, place: &Path) -> Result<()> {
 }
 
 impl MountNamespace {
-    /// Attaches `mount` on top of `path`, which is part of this namespace: else `EINVAL`.
+    /// Attaches `mount` on top of `path`, which is part of this namespace: else `EINVAL`, `ENOENT` if it was unmounted.
     pub fn attach(self: &Arc<Self>, mount: Arc<Mount>, path: &Path) -> Result<()> {
         let _topology = TOPOLOGY.lock();
         let place = path.clone().crossed();
+        if place.mount.namespace().is_none() {
+            return Err(Errno::ENOENT);
+        }
         if !place.mount.is_in(self) {
             return Err(Errno::EINVAL);
         }

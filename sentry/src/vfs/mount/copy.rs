@@ -38,7 +38,7 @@ impl Mount {
     fn copy(self: &Arc<Self>, root: &Arc<Dentry>, how: CopyHow) -> Arc<Self> {
         let copy = Self::sharing(
             self.fs.clone(),
-            self.fs_read_only.clone(),
+            self.instance.clone(),
             root.clone(),
             self.flags(),
             &self.source,

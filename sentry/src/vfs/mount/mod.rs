@@ -9,7 +9,7 @@
 //! a group's members. None is held while a mount may be dropped, but for `TOPOLOGY`, which dropping does not take.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 use abi::fs::Statfs;
@@ -17,7 +17,7 @@ use bitflags::bitflags;
 use parking_lot::{Mutex, ReentrantMutex, RwLock};
 
 use super::{Dentry, Inode, Path};
-use crate::error::Result;
+use crate::error::{Errno, Result};
 
 mod attach;
 mod copy;
@@ -95,6 +95,15 @@ pub fn anonymous_dev() -> u64 {
     u64::from(NEXT_DEV.fetch_add(1, Ordering::Relaxed))
 }
 
+/// What all mounts of a file system's instance share.
+#[derive(Debug, Default)]
+struct Instance {
+    /// Read-only as a whole (`SB_RDONLY`).
+    read_only: AtomicBool,
+    /// Files that are open for writing.
+    writers: AtomicUsize,
+}
+
 /// One mount: a tree, or a part of one, at a place.
 pub struct Mount {
     /// Mount id as in mountinfo.
@@ -107,8 +116,9 @@ pub struct Mount {
     /// MNT_LOCKED, and the MNT_LOCK_* for its restrictions.
     locked: AtomicBool,
     held: AtomicBool,
-    /// Whether the file system is read-only as a whole (`SB_RDONLY`), shared by all its mounts.
-    fs_read_only: Arc<AtomicBool>,
+    instance: Arc<Instance>,
+    /// Files that are open for writing through it.
+    writers: AtomicUsize,
     /// MNT_EXPIRE was asked for and nobody has used it since.
     expiring: AtomicBool,
     /// First field of `/proc/mounts`.
@@ -137,7 +147,7 @@ impl Mount {
     }
     fn sharing(
         fs: Arc<dyn FileSystem>,
-        fs_read_only: Arc<AtomicBool>,
+        instance: Arc<Instance>,
         root: Arc<Dentry>,
         flags: MountFlags,
         source: &[u8],
@@ -149,7 +159,8 @@ impl Mount {
             flags: AtomicU32::new(flags.bits()),
             locked: AtomicBool::new(false),
             held: AtomicBool::new(false),
-            fs_read_only,
+            instance,
+            writers: AtomicUsize::new(0),
             expiring: AtomicBool::new(false),
             source: source.to_vec(),
             point: RwLock::new(None),
@@ -164,10 +175,12 @@ impl Mount {
         let root = Dentry::root(fs.root());
         Self::new(fs, root, flags, source)
     }
+    /// What unique ids are above of.
+    pub const UNIQUE_BASE: u64 = 1 << 31;
     /// The id that is never used again (`STATX_MNT_ID_UNIQUE`): above all that the other kind may be.
     #[must_use]
     pub const fn unique_id(&self) -> u64 {
-        (1 << 31) + self.id
+        Self::UNIQUE_BASE + self.id
     }
     /// Per-mount flags.
     #[must_use]
@@ -201,11 +214,34 @@ impl Mount {
     /// Whether the file system is read-only as a whole.
     #[must_use]
     pub fn fs_is_read_only(&self) -> bool {
-        self.fs_read_only.load(Ordering::Relaxed)
+        self.instance.read_only.load(Ordering::Relaxed)
     }
-    /// Makes the file system read-only as a whole, or writable.
-    pub fn set_fs_read_only(&self, read_only: bool) {
-        self.fs_read_only.store(read_only, Ordering::Relaxed);
+    /// Makes the file system read-only as a whole, or writable: `EBUSY` while files are open for writing.
+    pub fn set_fs_read_only(&self, read_only: bool) -> Result<()> {
+        if read_only && !self.fs_is_read_only() && self.instance.writers.load(Ordering::Relaxed) > 0
+        {
+            return Err(Errno::EBUSY);
+        }
+        self.instance.read_only.store(read_only, Ordering::Relaxed);
+        Ok(())
+    }
+    /// `EBUSY` if `flags` would make it read-only while files are open for writing through it (`mnt_hold_writers`).
+    pub fn check_writers(&self, flags: MountFlags) -> Result<()> {
+        let becomes_read_only = flags.difference(self.flags()).contains(MountFlags::RDONLY);
+        if becomes_read_only && self.writers.load(Ordering::Relaxed) > 0 {
+            return Err(Errno::EBUSY);
+        }
+        Ok(())
+    }
+    /// Counts a file that is opened for writing.
+    pub(in crate::vfs) fn add_writer(&self) {
+        self.writers.fetch_add(1, Ordering::Relaxed);
+        self.instance.writers.fetch_add(1, Ordering::Relaxed);
+    }
+    /// Counts it no longer.
+    pub(in crate::vfs) fn remove_writer(&self) {
+        self.writers.fetch_sub(1, Ordering::Relaxed);
+        self.instance.writers.fetch_sub(1, Ordering::Relaxed);
     }
     /// Whether nothing can be changed through it: the mount or the file system is read-only.
     #[must_use]
