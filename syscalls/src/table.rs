@@ -338,6 +338,8 @@ syscall_table! {
     25 => memory::mremap(addr: u64 as ADDRESS, old_len: u64 as DECIMAL, new_len: u64 as DECIMAL, flags: u32 as MREMAP, to: u64 as REMAP_TO) -> ADDRESS Full full;
     26 => memory::msync(addr: u64 as ADDRESS, len: u64, flags: u32 as MSYNC) Full;
     27 => memory::mincore(addr: u64, len: u64, vec: UserOut<u8>) Full full;
+    216 => memory::remap_file_pages(addr: u64 as ADDRESS, len: u64 as DECIMAL, prot: u64, page: u64, flags: u32) Full full;
+    462 => memory::mseal(addr: u64 as ADDRESS, len: u64 as DECIMAL, flags: u64) Full full;
     28 => memory::madvise(addr: u64 as ADDRESS, len: u64 as DECIMAL, advice: u32 as MADVISE) Full pass;
     149 => memory::mlock(addr: u64, len: u64) Partial("pages are pinned as far as the host's own limit allows") full;
     150 => memory::munlock(addr: u64, len: u64) Full full;
@@ -535,6 +537,6 @@ syscall_table! {
     170 => misc::sethostname(name: UserAddr as BYTES, len: i32) Full;
     171 => misc::setdomainname(name: UserAddr as BYTES, len: i32) Full;
     309 => misc::getcpu(cpu: UserOut<u32>, node: UserOut<u32>) Full;
-    317 => misc::seccomp(operation: u32 as SECCOMP, flags: u32 as SECCOMP_FLAGS, args: u64 as ADDRESS) Partial("no user notification");
+    317 => misc::seccomp(operation: u32 as SECCOMP, flags: u32 as SECCOMP_FLAGS, args: u64 as ADDRESS) Partial("no SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV");
     318 => misc::getrandom(buf: UserAddr as FILLED, len: usize, flags: u32 as GETRANDOM) Full;
 }

@@ -59,18 +59,16 @@ pub fn open(types: &FileSystemTypes, kind: &[u8]) -> Result<Arc<File>> {
     if !types.knows(kind) {
         return Err(Errno::ENODEV);
     }
-    Ok(file(
-        Config {
-            kind: kind.to_vec(),
-            phase: Phase::Create,
-            used: false,
-            source: None,
-            data: Vec::new(),
-            read_only: None,
-            fs: None,
-            target: None,
-        },
-    ))
+    Ok(file(Config {
+        kind: kind.to_vec(),
+        phase: Phase::Create,
+        used: false,
+        source: None,
+        data: Vec::new(),
+        read_only: None,
+        fs: None,
+        target: None,
+    }))
 }
 
 /// For changes of the file system that is mounted with its root at `path`: `EINVAL` for another place.
@@ -79,18 +77,16 @@ pub fn pick(path: &Path) -> Result<Arc<File>> {
         return Err(Errno::EINVAL);
     }
     let fs = path.mount.fs.clone();
-    Ok(file(
-        Config {
-            kind: fs.type_name().as_bytes().to_vec(),
-            phase: Phase::Reconfigure,
-            used: true,
-            source: None,
-            data: Vec::new(),
-            read_only: None,
-            fs: Some(fs),
-            target: Some(path.mount.clone()),
-        },
-    ))
+    Ok(file(Config {
+        kind: fs.type_name().as_bytes().to_vec(),
+        phase: Phase::Reconfigure,
+        used: true,
+        source: None,
+        data: Vec::new(),
+        read_only: None,
+        fs: Some(fs),
+        target: Some(path.mount.clone()),
+    }))
 }
 
 /// The configuration behind a descriptor: `EINVAL` for another kind of file.

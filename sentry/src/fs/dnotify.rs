@@ -71,7 +71,9 @@ impl Notices {
             notices.retain(|notice| notice.file.strong_count() > 0);
             let wants = |notice: &&Notice| notice.events & mask != 0;
             let told = notices.iter().filter(wants);
-            let told = told.map(|notice| (notice.file.clone(), notice.fd)).collect();
+            let told = told
+                .map(|notice| (notice.file.clone(), notice.fd))
+                .collect();
             notices.retain(|notice| notice.many || notice.events & mask == 0);
             told
         };
@@ -92,7 +94,10 @@ fn notices(inode: &Inode) -> &Mutex<Vec<Notice>> {
 pub fn set(file: &Arc<File>, task: &Arc<Task>, fd: i32, mask: u32) -> Result<()> {
     let inode = file.inode();
     if mask & !DN_MULTISHOT == 0 {
-        let gone: Vec<_> = notices(inode).lock().extract_if(.., |n| n.is_of(file)).collect();
+        let gone: Vec<_> = notices(inode)
+            .lock()
+            .extract_if(.., |n| n.is_of(file))
+            .collect();
         drop(gone);
         return Ok(());
     }

@@ -65,7 +65,10 @@ impl Reason {
 impl Owner {
     fn may_tell(&self, target: &Creds) -> bool {
         let (uid, euid) = self.setter;
-        euid == 0 || [uid, euid].iter().any(|id| *id == target.suid || *id == target.uid)
+        euid == 0
+            || [uid, euid]
+                .iter()
+                .any(|id| *id == target.suid || *id == target.uid)
     }
     fn info(&self, reason: Reason, fd: i32) -> Option<SigInfo> {
         let signal = Signal::new(i64::from(self.signal))?;
@@ -87,7 +90,10 @@ impl Owner {
         Some(SigInfo::io(signal, code, band, fd))
     }
     fn tell_process(&self, group: &Arc<ThreadGroup>, reason: Reason, fd: i32) {
-        if !group.any_task().is_some_and(|task| self.may_tell(&task.creds())) {
+        if !group
+            .any_task()
+            .is_some_and(|task| self.may_tell(&task.creds()))
+        {
             return;
         }
         let sent = self

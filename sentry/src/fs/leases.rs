@@ -60,7 +60,9 @@ impl Leases {
             let in_the_way = list.iter_mut().filter(|l| write || l.kind == F_WRLCK);
             in_the_way
                 .filter_map(|lease| {
-                    let again = lease.becomes.is_some_and(|old| old == becomes || old == F_UNLCK);
+                    let again = lease
+                        .becomes
+                        .is_some_and(|old| old == becomes || old == F_UNLCK);
                     lease.becomes = Some(becomes);
                     (!again).then(|| (lease.file.clone(), lease.fd))
                 })
@@ -108,7 +110,9 @@ pub fn release_file(file: &File) {
 #[must_use]
 pub fn get(file: &File) -> i16 {
     let list = file.inode().state.leases.list.lock();
-    let own = list.iter().find(|lease| std::ptr::eq(lease.file.as_ptr(), file));
+    let own = list
+        .iter()
+        .find(|lease| std::ptr::eq(lease.file.as_ptr(), file));
     own.map_or(F_UNLCK, |lease| lease.becomes.unwrap_or(lease.kind))
 }
 
@@ -150,7 +154,9 @@ pub fn set(file: &Arc<File>, task: &Arc<Task>, fd: i32, kind: i16) -> Result<()>
         let mut list = leases.list.lock();
         let own = |lease: &Lease| std::ptr::eq(lease.file.as_ptr(), Arc::as_ptr(file));
         // Nobody but readers share, and nothing new is given while one is being broken.
-        if list.iter().any(|l| !own(l) && (kind == F_WRLCK || l.kind == F_WRLCK))
+        if list
+            .iter()
+            .any(|l| !own(l) && (kind == F_WRLCK || l.kind == F_WRLCK))
             || list.iter().any(|lease| lease.becomes == Some(F_UNLCK))
         {
             return Err(Errno::EAGAIN);

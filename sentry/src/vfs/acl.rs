@@ -109,7 +109,11 @@ impl Acl {
                 _ => return Err(Errno::EINVAL),
             };
         }
-        if state == 4 { Ok(()) } else { Err(Errno::EINVAL) }
+        if state == 4 {
+            Ok(())
+        } else {
+            Err(Errno::EINVAL)
+        }
     }
     /// The form of extended attributes.
     #[must_use]
@@ -275,11 +279,24 @@ mod tests {
     fn only_ordered_lists_with_a_mask_where_needed_are_valid() {
         let users = UserNamespace::initial();
         let parse = |entries: &[(u32, u32, u32)]| Acl::parse(&bytes(entries), &users);
-        assert!(parse(&[(1, 7, 0), (4, 5, 0), (0x20, 0, 0)]).unwrap().is_some());
+        assert!(
+            parse(&[(1, 7, 0), (4, 5, 0), (0x20, 0, 0)])
+                .unwrap()
+                .is_some()
+        );
         assert_eq!(parse(&[]), Ok(None));
-        assert_eq!(parse(&[(1, 7, 0), (2, 7, 5), (4, 5, 0), (0x20, 0, 0)]), Err(Errno::EINVAL));
-        assert_eq!(parse(&[(4, 5, 0), (1, 7, 0), (0x20, 0, 0)]), Err(Errno::EINVAL));
-        assert_eq!(parse(&[(1, 9, 0), (4, 5, 0), (0x20, 0, 0)]), Err(Errno::EINVAL));
+        assert_eq!(
+            parse(&[(1, 7, 0), (2, 7, 5), (4, 5, 0), (0x20, 0, 0)]),
+            Err(Errno::EINVAL)
+        );
+        assert_eq!(
+            parse(&[(4, 5, 0), (1, 7, 0), (0x20, 0, 0)]),
+            Err(Errno::EINVAL)
+        );
+        assert_eq!(
+            parse(&[(1, 9, 0), (4, 5, 0), (0x20, 0, 0)]),
+            Err(Errno::EINVAL)
+        );
         assert_eq!(Acl::parse(&[1, 0, 0, 0], &users), Err(Errno::EOPNOTSUPP));
         assert_eq!(Acl::parse(&[2, 0], &users), Err(Errno::EINVAL));
     }

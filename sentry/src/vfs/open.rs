@@ -16,8 +16,8 @@ use super::create::{Vacancy, check_dir_writable, inherit, is_free, make};
 use super::lookup::{Found, LookupCx, LookupFlags, Parent, resolve, resolve_parent};
 use super::special::PendingFifo;
 use super::{
-    Access, Attr, AttrChange, Dentry, File, FileOps, Inode, Link, MountFlags, MountNamespace, NodeKind, OpenHow,
-    Path, TextHold, check_inode, events, special,
+    Access, Attr, AttrChange, Dentry, File, FileOps, Inode, Link, MountFlags, MountNamespace,
+    NodeKind, OpenHow, Path, TextHold, check_inode, events, special,
 };
 use crate::error::{Errno, Result};
 use crate::task::creds::Creds;

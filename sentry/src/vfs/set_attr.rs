@@ -48,7 +48,12 @@ pub fn change_mode(creds: &Creds, found: &Found, mode: u32) -> Result<()> {
 }
 
 /// Sets or takes away an access control list (`set_posix_acl`): `EOPNOTSUPP`, `EACCES` for a default of what is no directory, `EPERM`.
-pub(super) fn change_acl(creds: &Creds, found: &Found, name: &[u8], acl: Option<Acl>) -> Result<()> {
+pub(super) fn change_acl(
+    creds: &Creds,
+    found: &Found,
+    name: &[u8],
+    acl: Option<Acl>,
+) -> Result<()> {
     let inode = found.inode();
     let lists = inode.ops().as_acl().ok_or(Errno::EOPNOTSUPP)?;
     let attr = inode.attr()?;

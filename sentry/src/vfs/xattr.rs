@@ -4,8 +4,8 @@ use abi::fs::{
     S_IFDIR, S_IFREG, S_ISVTX, XATTR_CREATE, XATTR_NAME_MAX, XATTR_REPLACE, XATTR_SIZE_MAX,
 };
 
-use super::lookup::Found;
 use super::acl::{ACCESS_NAME, Acl, AclStore, DEFAULT_NAME};
+use super::lookup::Found;
 use super::set_attr::change_acl;
 use super::{Access, XattrOps, check_inode, events};
 use crate::error::{Errno, Result};

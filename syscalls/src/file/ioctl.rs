@@ -21,6 +21,9 @@ const FICLONERANGE: u32 = 0x4020_940d;
 /// `ioctl(2)`.
 pub async fn ioctl(cx: &CurrentTask, fd: Fd, request: u32, arg: UserAddr) -> SysResult<i64> {
     let file = cx.file(fd)?;
+    if let Some(result) = crate::seccomp_listener::ioctl(cx, &file, request, arg).await {
+        return result;
+    }
     let memory = cx.memory();
     match request {
         FIOCLEX => cx.files().set_flags(fd, FdFlags::CLOEXEC)?,

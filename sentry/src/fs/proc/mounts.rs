@@ -60,7 +60,10 @@ fn propagation(mount: &Arc<Mount>, namespace: &Arc<MountNamespace>) -> String {
     }
     if let Some(master) = mount.master() {
         text.push_str(&format!(" master:{}", master.id));
-        if let Some(from) = mount.dominating(namespace).filter(|from| *from != master.id) {
+        if let Some(from) = mount
+            .dominating(namespace)
+            .filter(|from| *from != master.id)
+        {
             text.push_str(&format!(" propagate_from:{from}"));
         }
     }

@@ -52,7 +52,11 @@ fn attach_tree(top: &Arc<Mount>, place: &Path) -> Result<()> {
             copy.lock_tree();
         }
         copy.locked.store(false, Ordering::Relaxed);
-        let tree: Vec<_> = copy.tree().into_iter().filter(|m| !m.is_in(&other)).collect();
+        let tree: Vec<_> = copy
+            .tree()
+            .into_iter()
+            .filter(|m| !m.is_in(&other))
+            .collect();
         other.adopt(&tree);
     }
     Ok(())
@@ -83,12 +87,7 @@ impl MountNamespace {
     }
     /// Moves the mount whose root is `source`, of this namespace or of a detached tree, to `target`: `EINVAL` if it is no mount's root or the
     /// namespace's own, `ELOOP` if `target` lies in it. With `beneath` it goes below what is mounted at `target`.
-    pub fn move_mount(
-        self: &Arc<Self>,
-        source: &Path,
-        target: &Path,
-        beneath: bool,
-    ) -> Result<()> {
+    pub fn move_mount(self: &Arc<Self>, source: &Path, target: &Path, beneath: bool) -> Result<()> {
         let _topology = TOPOLOGY.lock();
         let mount = &source.mount;
         if !source.is_mount_root() || mount.is_locked() {
@@ -97,7 +96,8 @@ impl MountNamespace {
         let from = mount.namespace().ok_or(Errno::EINVAL)?;
         let place = target.clone().crossed();
         let to = place.mount.namespace().ok_or(Errno::EINVAL)?;
-        let reachable = |namespace: &Arc<Self>| Arc::ptr_eq(namespace, self) || namespace.is_anonymous();
+        let reachable =
+            |namespace: &Arc<Self>| Arc::ptr_eq(namespace, self) || namespace.is_anonymous();
         if !reachable(&from) || !reachable(&to) {
             return Err(Errno::EINVAL);
         }
@@ -169,7 +169,10 @@ impl MountNamespace {
     pub fn set_group(self: &Arc<Self>, from: &Path, to: &Path) -> Result<()> {
         let _topology = TOPOLOGY.lock();
         let (source, target) = (&from.mount, &to.mount);
-        if !source.is_in(self) || !target.is_in(self) || !from.is_mount_root() || !to.is_mount_root()
+        if !source.is_in(self)
+            || !target.is_in(self)
+            || !from.is_mount_root()
+            || !to.is_mount_root()
         {
             return Err(Errno::EINVAL);
         }

@@ -126,10 +126,7 @@ impl Mount {
 impl MountNamespace {
     /// A copy for `unshare(CLONE_NEWNS)`: the same mounts, attached alike, free to change on their own. The caller moves root and working
     /// directory with [`MountNamespace::translate`]. For another user namespace shared mounts become slaves, and what is mounted stays as it is.
-    pub fn copy(
-        &self,
-        owner: Arc<UserNamespace>,
-    ) -> Result<(Arc<Self>, HashMap<u64, Arc<Mount>>)> {
+    pub fn copy(&self, owner: Arc<UserNamespace>) -> Result<(Arc<Self>, HashMap<u64, Arc<Mount>>)> {
         let _topology = TOPOLOGY.lock();
         let other = !Arc::ptr_eq(&owner, &self.owner);
         let mut how = CopyHow::UNBINDABLE;

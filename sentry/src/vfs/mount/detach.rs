@@ -48,14 +48,20 @@ fn unmount(mounts: Vec<Arc<Mount>>) -> Vec<Arc<Mount>> {
     copies.retain(|id, _| !own.contains_key(id));
     loop {
         let stays = |copy: &Arc<Mount>| {
-            let others = copy.children().into_iter().filter(|child| {
-                !own.contains_key(&child.id) && !copies.contains_key(&child.id)
-            });
+            let others = copy
+                .children()
+                .into_iter()
+                .filter(|child| !own.contains_key(&child.id) && !copies.contains_key(&child.id));
             let on_root = cover(copy);
-            let others = others.filter(|child| !on_root.as_ref().is_some_and(|c| Arc::ptr_eq(c, child)));
+            let others =
+                others.filter(|child| !on_root.as_ref().is_some_and(|c| Arc::ptr_eq(c, child)));
             copy.is_locked() || others.count() > 0
         };
-        let staying: Vec<u64> = copies.values().filter(|copy| stays(copy)).map(|c| c.id).collect();
+        let staying: Vec<u64> = copies
+            .values()
+            .filter(|copy| stays(copy))
+            .map(|c| c.id)
+            .collect();
         if staying.is_empty() {
             break;
         }
@@ -129,7 +135,10 @@ impl MountNamespace {
         }
         let gone: Vec<_> = {
             let _topology = TOPOLOGY.lock();
-            mounts.iter().flat_map(|mount| unmount(mount.tree())).collect()
+            mounts
+                .iter()
+                .flat_map(|mount| unmount(mount.tree()))
+                .collect()
         };
         drop(gone);
     }

@@ -24,8 +24,6 @@ mod copy;
 mod detach;
 mod namespace;
 mod propagation;
-#[cfg(test)]
-mod tests;
 
 pub use detach::UmountHow;
 pub use namespace::MountNamespace;

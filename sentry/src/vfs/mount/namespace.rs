@@ -81,9 +81,7 @@ impl MountNamespace {
     /// Whether something of this namespace is mounted on `dentry`: such a name can be neither removed nor renamed.
     #[must_use]
     pub fn is_mounted_on(self: &Arc<Self>, dentry: &Arc<Dentry>) -> bool {
-        Mount::all_on(dentry)
-            .iter()
-            .any(|mount| mount.is_in(self))
+        Mount::all_on(dentry).iter().any(|mount| mount.is_in(self))
     }
     /// `ENOSPC` if there is no room for `more` mounts (`count_mounts`).
     pub(super) fn check_room(&self, more: usize) -> Result<()> {
