@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use crate::fs::inotify::Inotify;
 use crate::signal::{SigInfo, send};
 use crate::task::creds::Creds;
-use crate::task::{Pid, Task, ThreadGroup};
+use crate::task::{Pid, PidNamespace, Task, ThreadGroup};
 use crate::vfs::File;
 use crate::wait::{Events, Registration, WaitCallback};
 
@@ -115,6 +115,28 @@ impl Owner {
             let _ = send::thread_signal(task, SigInfo::kernel(Signal::IO));
         }
     }
+    /// Its number in a namespace; 0 for none, and once it is gone.
+    #[must_use]
+    pub fn number(&self, namespace: &PidNamespace) -> i32 {
+        let Some(pid) = &self.pid else { return 0 };
+        let there = match self.kind {
+            OWNER_THREAD => pid.namespace().task(pid.local()).is_some(),
+            OWNER_PROCESS => pid.group().is_some(),
+            _ => self.members(pid).next().is_some(),
+        };
+        if there {
+            pid.in_namespace(namespace)
+        } else {
+            0
+        }
+    }
+    fn members(&self, pid: &Arc<Pid>) -> impl Iterator<Item = Arc<ThreadGroup>> {
+        let groups = pid.namespace().groups().into_iter();
+        let pid = pid.clone();
+        groups
+            .map(|(_, group)| group)
+            .filter(move |group| Arc::ptr_eq(&group.process_group().id, &pid))
+    }
     /// Sends the signal.
     pub fn tell(&self, reason: Reason, fd: i32) {
         let Some(pid) = &self.pid else { return };
@@ -130,10 +152,8 @@ impl Owner {
                 }
             }
             _ => {
-                for (_, group) in pid.namespace().groups() {
-                    if Arc::ptr_eq(&group.process_group().id, pid) {
-                        self.tell_process(&group, reason, fd);
-                    }
+                for group in self.members(pid) {
+                    self.tell_process(&group, reason, fd);
                 }
             }
         }

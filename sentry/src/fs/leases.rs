@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 use abi::fs::{F_RDLCK, F_UNLCK, F_WRLCK, S_IFREG};
 use parking_lot::Mutex;
 
-use super::fasync::{OWNER_PROCESS, Reason};
+use super::fasync::{OWNER_PROCESS, Owner, Reason};
 use crate::error::{Errno, Result};
 use crate::task::Task;
 use crate::task::creds::Cap;
@@ -137,6 +137,8 @@ pub fn set(file: &Arc<File>, task: &Arc<Task>, fd: i32, kind: i16) -> Result<()>
             return Err(Errno::EAGAIN);
         }
         leases.release(file);
+        // The owner was the lease's (`lease_modify`).
+        *file.owner.lock() = Owner::default();
         return Ok(());
     }
     let attr = inode.attr()?;

@@ -544,7 +544,11 @@ impl MemoryMap {
         let region = {
             let state = self.state.read();
             let region = state.tree.find(addr).cloned().ok_or(Errno::EFAULT)?;
-            if matches!(region.backing, Backing::Vdso) || addr + old_len > region.end {
+            // What only shrinks may reach over several regions.
+            let shrinks = to.is_none() && !keep_old && new_len < old_len;
+            let end = addr.checked_add(old_len).filter(|end| *end <= GUEST_TOP);
+            let fits = end.is_some_and(|end| shrinks || end <= region.end);
+            if matches!(region.backing, Backing::Vdso) || !fits {
                 return Err(Errno::EFAULT);
             }
             if region.flags.contains(RegionFlags::SEALED) {

@@ -137,11 +137,6 @@ fn set_owner(cx: &CurrentTask, file: &File, kind: i32, id: i32) -> Result<()> {
 
 /// Kind and number of the owner as the caller sees it, 0 for none.
 fn owner(cx: &CurrentTask, file: &File) -> (i32, i32) {
-    let owner = file.owner.lock();
-    let namespace = cx.pid_namespace();
-    let id = owner
-        .pid
-        .as_ref()
-        .map_or(0, |pid| pid.in_namespace(&namespace));
-    (owner.kind, id)
+    let owner = file.owner.lock().clone();
+    (owner.kind, owner.number(&cx.pid_namespace()))
 }

@@ -44,14 +44,12 @@ pub fn register(registry: &Registry) {
             _ => Err(Errno::ENXIO),
         }),
     );
-    for major in PTS_MAJOR..PTS_MAJOR + 8 {
-        registry.register(
-            Class::Char,
-            major,
-            None,
-            Arc::new(|open, _| open_slave(open)),
-        );
-    }
+    registry.register(
+        Class::Char,
+        PTS_MAJOR,
+        None,
+        Arc::new(|open, _| open_slave(open)),
+    );
 }
 
 /// `/dev/tty`: the session's terminal, which it does not change: `ENXIO` without one.

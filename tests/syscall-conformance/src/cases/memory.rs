@@ -11,7 +11,7 @@ cases![
     mincore_reports, msync_forms, mlock_and_limits, address_space_limit, data_limit, growsdown_stack_guard, maps_file_shows_regions,
     dev_zero_mapping, memfd_mapping_shared, populate_and_stack_flags, mmap_min_address, file_mapping_read_after_write, huge_sparse_reserve,
     process_vm_transfer, process_vm_errors,
-    seal_keeps_what_is_mapped, seal_errors, seal_and_advice, remap_file_pages_rearranges, remap_file_pages_errors,
+    seal_keeps_what_is_mapped, seal_errors, seal_and_advice, remap_file_pages_rearranges, remap_file_pages_errors, mremap_shrinks_over_several,
 ];
 
 const RW: i32 = PROT_READ | PROT_WRITE;
@@ -584,4 +584,17 @@ fn remap_file_pages_errors() {
     say!("nothing {}", sys!(SYS_remap_file_pages, shared.addr, 0, 0, 0, 0));
     say!("beyond {}", sys!(SYS_remap_file_pages, shared.addr, PAGE * 3, 0, 0, 0));
     say!("overflow {}", sys!(SYS_remap_file_pages, shared.addr, PAGE, 0, usize::MAX, 0));
+}
+
+fn mremap_shrinks_over_several() {
+    let m = map_anon(PAGE * 4);
+    sys!(SYS_mprotect, m.addr + PAGE * 2, PAGE, PROT_READ).must();
+    say!("{}", sys!(SYS_mremap, m.addr, PAGE * 4, PAGE, 0).0 as usize == m.addr);
+    say!("gone {}", sys!(SYS_madvise, m.addr + PAGE, PAGE * 3, MADV_NORMAL));
+    say!("grown beyond one {}", {
+        let m = map_anon(PAGE * 4);
+        sys!(SYS_mprotect, m.addr + PAGE, PAGE, PROT_READ).must();
+        sys!(SYS_mremap, m.addr, PAGE * 4, PAGE * 8, MREMAP_MAYMOVE)
+    });
+    say!("absurd {}", sys!(SYS_mremap, m.addr, usize::MAX - PAGE * 4, PAGE, 0).get().is_err());
 }

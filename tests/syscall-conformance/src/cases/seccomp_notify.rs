@@ -21,23 +21,42 @@ fn hand_over(nr: i64) -> Ret {
     sys!(SYS_seccomp, SECCOMP_SET_MODE_FILTER, NEW_LISTENER, &program)
 }
 
-/// A child with a filter on `nr` that runs `body`; `supervise` gets the listener in the parent.
-fn supervised(nr: i64, body: impl FnOnce(), supervise: impl FnOnce(i32, Child)) {
-    let (r, w) = pipe();
+/// What makes the child say what it saw: it waits until this is closed.
+struct Go(Option<i32>);
+
+impl Go {
+    fn say(&mut self) {
+        if let Some(fd) = self.0.take() {
+            close(fd);
+        }
+    }
+}
+
+/// A child with a filter on `nr` that runs `body` and says what came of it; `supervise` gets the listener in the parent.
+fn supervised(nr: i64, body: impl FnOnce() -> String, supervise: impl FnOnce(i32, Child, &mut Go)) {
+    let (number_r, number_w) = pipe();
+    let (taken_r, taken_w) = pipe();
+    let (go_r, go_w) = pipe();
     let child = fork(|| {
+        close(go_w);
         sys!(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0).must();
         let listener = hand_over(nr).fd();
-        write(w, &listener.to_ne_bytes());
-        read(r, 0);
-        body();
+        write(number_w, &listener.to_ne_bytes());
+        read(taken_r, 1);
+        let seen = body();
+        read(go_r, 1);
+        say!("{seen}");
         0
     });
     let mut number = [0u8; 4];
-    sys!(SYS_read, r, &mut number[..], 4).must();
+    sys!(SYS_read, number_r, &mut number[..], 4).must();
     let pidfd = sys!(SYS_pidfd_open, child.0, 0).fd();
     let listener = sys!(SYS_pidfd_getfd, pidfd, i32::from_ne_bytes(number), 0).fd();
-    supervise(listener, child);
+    write(taken_w, b"x");
+    let mut go = Go(Some(go_w));
+    supervise(listener, child, &mut go);
     close(listener);
+    go.say();
     say!("{}", child.wait());
 }
 
@@ -55,11 +74,8 @@ fn reply(listener: i32, id: u64, value: i64, error: i32, flags: u32) -> Ret {
 fn notify_value_and_errno() {
     supervised(
         SYS_getpgrp,
-        || {
-            say!("{}", sys!(SYS_getpgrp));
-            say!("{}", sys!(SYS_getpgrp));
-        },
-        |listener, child| {
+        || format!("{} {}", sys!(SYS_getpgrp), sys!(SYS_getpgrp)),
+        |listener, child, _go| {
             let (n, ret) = receive(listener);
             say!("{ret} nr {} pid {} arch {:#x}", n[2] as u32 == SYS_getpgrp as u32, (n[1] as i32) == child.0, (n[2] >> 32) as u32);
             say!("valid {}", sys!(SYS_ioctl, listener, ID_VALID, &n[0]));
@@ -74,10 +90,8 @@ fn notify_value_and_errno() {
 fn notify_continue() {
     supervised(
         SYS_getppid,
-        || {
-            say!("{}", sys!(SYS_getppid).0 == i64::from(parent()));
-        },
-        |listener, _| {
+        || (sys!(SYS_getppid).0 == i64::from(parent())).to_string(),
+        |listener, _, _| {
             let (n, _) = receive(listener);
             say!("with a value {}", reply(listener, n[0], 1, 0, 1));
             say!("unknown flag {}", reply(listener, n[0], 0, 0, 2));
@@ -98,10 +112,9 @@ fn notify_add_fd() {
         SYS_getpgrp,
         || {
             let fd = sys!(SYS_getpgrp).0 as i32;
-            say!("{}", read(fd, 20));
-            say!("at its number {} cloexec {}", read(77, 20), sys!(SYS_fcntl, 77, F_GETFD, 0));
+            format!("{} at its number {} cloexec {}", read(fd, 20), read(77, 20), sys!(SYS_fcntl, 77, F_GETFD, 0))
         },
-        |listener, _| {
+        |listener, _, _| {
             let (n, _) = receive(listener);
             let add = |fd: i32, flags: u32, new: u32, new_flags: u32| {
                 let add = [n[0], u64::from(flags) | (fd as u64) << 32, u64::from(new) | u64::from(new_flags) << 32];
@@ -116,7 +129,6 @@ fn notify_add_fd() {
 }
 
 fn notify_listener_closed() {
-    let (r, w) = pipe();
     supervised(
         SYS_getpgrp,
         || {
@@ -124,13 +136,10 @@ fn notify_listener_closed() {
             for fd in 3..100 {
                 close(fd);
             }
-            write(1, b"");
-            say!("{}", sys!(SYS_getpgrp));
+            sys!(SYS_getpgrp).to_string()
         },
-        |listener, _| {
+        |listener, _, _| {
             let _ = receive(listener);
-            write(w, b"x");
-            read(r, 1);
         },
     );
 }
@@ -138,10 +147,8 @@ fn notify_listener_closed() {
 fn notify_interrupted() {
     supervised(
         SYS_getpgrp,
-        || {
-            say!("{}", alarmed(0, || sys!(SYS_getpgrp)));
-        },
-        |listener, _| {
+        || alarmed(0, || sys!(SYS_getpgrp)).to_string(),
+        |listener, _, _| {
             let (n, _) = receive(listener);
             let gone = (0..400).any(|_| {
                 sleep_ms(5);
@@ -155,10 +162,8 @@ fn notify_interrupted() {
 fn notify_readiness() {
     supervised(
         SYS_getpgrp,
-        || {
-            say!("{}", sys!(SYS_getpgrp));
-        },
-        |listener, child| {
+        || sys!(SYS_getpgrp).to_string(),
+        |listener, child, go| {
             let ready = |ms: i32| {
                 let mut entry = pollfd { fd: listener, events: POLLIN | POLLOUT, revents: 0 };
                 let n = sys!(SYS_poll, &mut entry, 1, ms);
@@ -168,6 +173,7 @@ fn notify_readiness() {
             let (n, _) = receive(listener);
             say!("taken {}", ready(0));
             reply(listener, n[0], 5, 0, 0).must();
+            go.say();
             say!("{}", child.wait());
             say!("nobody left {}", ready(2000));
             say!("{}", receive(listener).1);
@@ -178,10 +184,8 @@ fn notify_readiness() {
 fn notify_errors() {
     supervised(
         SYS_getpgrp,
-        || {
-            say!("{}", sys!(SYS_getpgrp));
-        },
-        |listener, _| {
+        || sys!(SYS_getpgrp).to_string(),
+        |listener, _, _| {
             say!("unknown id {} {}", reply(listener, 999, 0, 0, 0), sys!(SYS_ioctl, listener, ID_VALID, &999u64));
             let mut dirty = [1u64; 10];
             say!("not zero {}", sys!(SYS_ioctl, listener, RECV, &mut dirty));
@@ -218,8 +222,9 @@ fn notify_receive_interrupted() {
         SYS_getpgrp,
         || {
             sleep_ms(300);
+            "slept".to_owned()
         },
-        |listener, _| {
+        |listener, _, _| {
             say!("{}", alarmed(0, || receive(listener).1));
         },
     );
@@ -228,10 +233,8 @@ fn notify_receive_interrupted() {
 fn notify_target_killed() {
     supervised(
         SYS_getpgrp,
-        || {
-            sys!(SYS_getpgrp);
-        },
-        |listener, child| {
+        || sys!(SYS_getpgrp).to_string(),
+        |listener, child, _go| {
             let (n, _) = receive(listener);
             child.kill(SIGKILL).must();
             say!("{}", child.wait());
