@@ -11,7 +11,7 @@ use crate::task::user_ns::UserNamespace;
 use crate::vfs::{Dentry, Path};
 
 /// Most mounts in a namespace (`fs.mount-max`).
-const MOUNT_MAX: usize = 100_000;
+pub(super) const MOUNT_MAX: usize = 100_000;
 
 /// A mount namespace, or (anonymous) a tree that is attached to none and that a descriptor of `open_tree(2)` or `fsmount(2)` keeps.
 pub struct MountNamespace {

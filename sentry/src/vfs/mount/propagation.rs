@@ -10,8 +10,9 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 
 use super::copy::CopyHow;
+use super::namespace::MOUNT_MAX;
 use super::{Mount, MountNamespace};
-use crate::error::Result;
+use crate::error::{Errno, Result};
 use crate::vfs::Path;
 
 static NEXT_GROUP: AtomicU32 = AtomicU32::new(1);
@@ -207,35 +208,56 @@ impl Mount {
     }
 }
 
-/// A copy of a tree and where it is to be hung.
+/// Copies of a tree and where they are to be hung.
 pub(super) type Copies = Vec<(Arc<Mount>, Path)>;
+
+/// Makes the copies of one propagation, no more mounts than a namespace may have: peers in many namespaces must not multiply what a guest can make.
+struct Copier {
+    copies: Copies,
+    made: usize,
+}
+
+impl Copier {
+    fn add(&mut self, source: &Arc<Mount>, how: CopyHow, place: Path) -> Result<Arc<Mount>> {
+        let copy = source.copy_tree(&source.root, how)?;
+        self.made += copy.tree().len();
+        if self.made > MOUNT_MAX {
+            return Err(Errno::ENOSPC);
+        }
+        self.copies.push((copy.clone(), place));
+        Ok(copy)
+    }
+}
 
 /// Copies of `source`, whose mounts are all shared, for every mount that is shown what is mounted on `place` (`propagate_mnt`).
 pub(super) fn propagate(source: &Arc<Mount>, place: &Path) -> Result<Copies> {
-    let mut copies = Vec::new();
+    let mut copier = Copier {
+        copies: Vec::new(),
+        made: 0,
+    };
     let Some(group) = place.mount.peers() else {
-        return Ok(copies);
+        return Ok(copier.copies);
     };
     let mut seen = HashSet::from([group.id]);
-    let mut todo = vec![(group, source.clone())];
     let at = |mount: &Arc<Mount>| {
         place.dentry.is_below(&mount.root).then(|| Path {
             mount: mount.clone(),
             dentry: place.dentry.clone(),
         })
     };
-    for member in todo[0].0.members() {
+    for member in group.members() {
         if !Arc::ptr_eq(&member, &place.mount)
             && let Some(place) = at(&member)
         {
-            copies.push((source.copy_tree(&source.root, CopyHow::PROPAGATED)?, place));
+            copier.add(source, CopyHow::PROPAGATED, place)?;
         }
     }
+    let mut todo = vec![(group, source.clone())];
     while let Some((group, source)) = todo.pop() {
         for slave in group.slaves() {
             let Some(own) = slave.peers() else {
                 if let Some(place) = at(&slave) {
-                    copies.push((source.copy_tree(&source.root, CopyHow::TO_SLAVE)?, place));
+                    copier.add(&source, CopyHow::TO_SLAVE, place)?;
                 }
                 continue;
             };
@@ -246,15 +268,16 @@ pub(super) fn propagate(source: &Arc<Mount>, place: &Path) -> Result<Copies> {
             let mut first: Option<Arc<Mount>> = None;
             for member in own.members() {
                 let Some(place) = at(&member) else { continue };
-                let copy = match &first {
-                    None => source.copy_tree(&source.root, CopyHow::TO_SHARED_SLAVE)?,
-                    Some(first) => first.copy_tree(&first.root, CopyHow::PROPAGATED)?,
-                };
-                first.get_or_insert_with(|| copy.clone());
-                copies.push((copy, place));
+                match &first {
+                    None => {
+                        let how = CopyHow::TO_SHARED_SLAVE;
+                        first = Some(copier.add(&source, how, place)?);
+                    }
+                    Some(first) => drop(copier.add(first, CopyHow::PROPAGATED, place)?),
+                }
             }
             todo.push((own, first.unwrap_or_else(|| source.clone())));
         }
     }
-    Ok(copies)
+    Ok(copier.copies)
 }
