@@ -340,10 +340,10 @@ fn mounts_are_crossed_and_protected() {
     assert!(world.find("/m/../m/inside").is_ok());
     let file = world.open("/m/inside", O_RDONLY).unwrap();
     let root = world.find("/m").unwrap();
-    let busy = world.namespace.detach(&root, false);
+    let busy = world.namespace.detach(root.clone(), UmountHow::Idle);
     assert_eq!(busy.err(), Some(Errno::EBUSY), "a file is open");
     drop(file);
-    world.namespace.detach(&root, false).unwrap();
+    world.namespace.detach(root, UmountHow::Idle).unwrap();
     assert_eq!(world.find("/m/inside").err(), Some(Errno::ENOENT));
     world.rmdir("/m").unwrap();
 }
