@@ -10,7 +10,7 @@ use abi::bpf::{
     SECCOMP_RET_TRACE, SECCOMP_RET_TRAP, SECCOMP_RET_USER_NOTIF, SECCOMP_SET_MODE_FILTER,
     SECCOMP_SET_MODE_STRICT, SockFilter, SockFprog,
 };
-use abi::uts::{RELEASE, UTS_FIELD, VERSION};
+use abi::uts::{RELEASE, SYSTEM, UTS_FIELD, VERSION};
 use abi::{UserAddr, UserIn, UserOut};
 use sentry::error::{Errno, Result, SysError, SysResult};
 use sentry::task::creds::{Cap, Creds};
@@ -35,7 +35,7 @@ pub async fn uname(cx: &CurrentTask, buf: UserAddr) -> SysResult<()> {
         RELEASE
     };
     let fields: [&[u8]; 6] = [
-        b"Linux",
+        SYSTEM.as_bytes(),
         &host,
         release.as_bytes(),
         VERSION.as_bytes(),
