@@ -122,11 +122,13 @@ const RULES: &[Rule] = &[
         krate: "engines",
         ours: &["harness"],
         outside: &[
+            "futures-util",
             "hyper-util",
             "nix",
             "prost",
             "serde_json",
             "tokio",
+            "tokio-tungstenite",
             "tonic",
             "tonic-prost",
             "tower",
