@@ -8,7 +8,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use oci_spec::runtime::{Process, Spec};
 use serde_json::Value;
 
-use super::capabilities;
+use super::{capabilities, idmap};
 use crate::report;
 
 /// Largest config file that is read: far above what engines write, far below what would hurt.
@@ -35,6 +35,8 @@ pub fn spec_from_str(text: &str) -> Result<Spec> {
         bail!("the top level is not a JSON object");
     }
     check_enums(&value)?;
+    // The typed spec does not know the mappings of mounts.
+    idmap::fold(&mut value)?;
     if let Some(process) = value.get_mut("process") {
         prepare_process(process);
     }

@@ -1,8 +1,10 @@
 //! The OCI spec: reading it ([`load`]), refusing what cannot be done ([`validate`]), and turning it into what the kernel is told
-//! ([`container`], [`process`], [`mounts`], [`overlay`]).
+//! ([`container`], [`process`], [`mounts`], [`idmap`], [`devices`], [`overlay`]).
 
 pub mod capabilities;
 pub mod container;
+pub mod devices;
+pub mod idmap;
 pub mod load;
 pub mod mounts;
 pub mod overlay;

@@ -2,6 +2,7 @@
 
 pub mod anon;
 pub mod cgroup_view;
+pub mod copy_tree;
 pub mod dev;
 pub mod devpts;
 pub mod epoll;

@@ -1,13 +1,13 @@
 # alone
 # dockerd with `userns-remap`: files of the container's root have the range's first id on the host, and inside all is as ever.
 docker save base > base.tar
-echo 'nobody:200000:65536' > ids
+printf 'nobody:200000:65536\nnogroup:200000:65536\n' > ids
 mount --bind ids /etc/subuid; mount --bind ids /etc/subgid
 python3 - <<'P'
 import json
 path = "/etc/docker/daemon.json"
 config = json.load(open(path))
-config["userns-remap"] = "nobody"
+config["userns-remap"] = "nobody:nogroup"
 json.dump(config, open(path, "w"))
 P
 dockerd=$(cat "$SCRATCH/../dockerd.pid")
@@ -16,7 +16,7 @@ until_true '! docker version > /dev/null 2>&1 && [ ! -e /proc/$dockerd ]'
 rm -f /run/docker.pid
 dockerd --host=unix:///run/docker.sock > "$SCRATCH/../again.log" 2>&1 < /dev/null &
 echo $! > "$SCRATCH/../dockerd.pid"
-until_true 'docker version > /dev/null 2>&1'
+until_true 'docker version > /dev/null 2>&1' || { tail -5 "$SCRATCH/../again.log"; exit 1; }
 docker load --quiet --input base.tar
 mkdir -m 777 host; echo root > host/of-root; chmod 600 host/of-root
 run --volume "$PWD/host:/h" base sh -c 'id; cat /proc/self/uid_map /proc/self/gid_map; echo x > /h/made; stat -c "%u:%g" /h/made /h/of-root /etc; cat /h/of-root 2>&1; chown 1000:1000 /h/made; mkdir /x && chown 5:6 /x && stat -c "%u:%g" /x'
