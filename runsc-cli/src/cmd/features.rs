@@ -7,7 +7,10 @@ use crate::spec::{SPEC_VERSION, SPEC_VERSION_MIN, capabilities, mounts};
 
 /// Prints the features as the runtime spec defines them.
 pub fn run() -> Result<()> {
-    println!("{}", serde_json::to_string_pretty(&features())?);
+    crate::report::print(format_args!(
+        "{}",
+        serde_json::to_string_pretty(&features())?
+    ));
     Ok(())
 }
 

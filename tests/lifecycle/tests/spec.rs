@@ -126,7 +126,7 @@ fn id_mapped_mounts(bench: &mut Bench) -> Result<(), String> {
             "destination": "/v", "type": "bind", "source": source, "options": ["rbind", "idmap=uids=0-7-1#5000-0-1;gids=0-7-1#5000-0-1"]
         }));
     });
-    prints(bench, OWNERS, "0 7:7\n1000 65534:65534\n5000 0:0\n")?;
+    prints(bench, OWNERS, "0 7:7\n1000 65534:7\n5000 0:0\n")?;
     prints(bench, "cd /v; touch of-root; stat -c %u of-root", "0\n")?;
     let made = fs::metadata(bench.path("volume/of-root")).map(|about| about.uid());
     check(
@@ -139,6 +139,11 @@ fn id_mapped_mounts(bench: &mut Bench) -> Result<(), String> {
 fn id_mapped_mounts_of_a_user_namespace(bench: &mut Bench) -> Result<(), String> {
     let source = volume(bench)?;
     let ids = json!([{"containerID": 0, "hostID": 300_000, "size": 2000}]);
+    for directory in ["", "tmp", "v"] {
+        let directory = bench.in_root(directory);
+        let _ = fs::create_dir(&directory);
+        chown(&directory, Some(300_000), Some(300_000)).map_err(|error| error.to_string())?;
+    }
     bench.change(|config| {
         config["linux"]["uidMappings"] = ids.clone();
         config["linux"]["gidMappings"] = ids;

@@ -17,3 +17,10 @@ docker start "$NAME-second"
 docker exec "$NAME-second" bash -c 'exec 3<>/dev/tcp/127.0.0.1/8080; echo again >&3; cat <&3'
 docker rm --force "$NAME-second" > /dev/null
 docker exec "$NAME" echo "the first goes on"
+# The second outlives the first, network and all.
+beside --detach --name "$NAME-third" base sh -c 'exec sleep 1000' > /dev/null
+docker rm --force "$NAME"
+docker exec "$NAME-third" echo "the third goes on"
+show .State.Running "$NAME-third"
+docker kill "$NAME-third"
+docker wait "$NAME-third"
