@@ -602,10 +602,13 @@ impl Inner {
                 self.arrive(link, ip, word(0), word(2), 8);
             }
             packet::ICMP | packet::ICMP6 => self.icmp(link, ip),
-            packet::IGMP if ip.to.is_ipv4() && ip.ttl == 1 => {
-                if group::is_query(ip.payload) && checksum::of(ip.payload) == 0 {
-                    self.net.answer_query(link, true);
-                }
+            packet::IGMP
+                if ip.to.is_ipv4()
+                    && ip.ttl == 1
+                    && group::is_query(ip.payload)
+                    && checksum::of(ip.payload) == 0 =>
+            {
+                self.net.answer_query(link, true);
             }
             _ => {}
         }
@@ -625,11 +628,9 @@ impl Inner {
                     self.net.discovery(link, from, ip.payload);
                 }
             }
-            (packet::ICMP6, group::MLD_QUERY) => {
-                if ip.ttl == 1 {
-                    self.net.answer_query(link, false);
-                }
-            }
+            // A query from beyond the link is not for us (RFC 2710, section 5); nor is it an error report.
+            (packet::ICMP6, group::MLD_QUERY) if ip.ttl == 1 => self.net.answer_query(link, false),
+            (packet::ICMP6, group::MLD_QUERY) => {}
             _ => {
                 let Some(report) = icmp::report(ip) else {
                     return;

@@ -46,7 +46,7 @@ pub async fn rseq(
         .is_some_and(|end| end <= GUEST_TOP);
     if !inside {
         // Registered areas lie inside.
-        let plain = flags == 0 && registered == 0 && area.0 % 32 == 0 && len >= 32;
+        let plain = flags == 0 && registered == 0 && area.0.is_multiple_of(32) && len >= 32;
         return Err(if plain { Errno::EFAULT } else { Errno::EINVAL }.into());
     }
     let call = HostCall::Sequences {

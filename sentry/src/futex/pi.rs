@@ -91,7 +91,8 @@ impl Locks {
             Some(lock) => {
                 let named = lock.owner.tid_number().cast_unsigned() == owner_tid;
                 // A dying owner clears its name before it hands over.
-                if !named && !(owner_tid == 0 && value & FUTEX_OWNER_DIED != 0) {
+                let dying = owner_tid == 0 && value & FUTEX_OWNER_DIED != 0;
+                if !named && !dying {
                     return Err(Errno::EINVAL);
                 }
             }

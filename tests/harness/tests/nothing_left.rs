@@ -70,14 +70,24 @@ fn victim(what: &str) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn start(what: &str) -> Child {
+/// This program, run as something else; killed and waited for at the end.
+struct Victim(Child);
+
+impl Drop for Victim {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn this_program(what: &str) -> Command {
     let own = std::env::current_exe().expect("a program knows its path");
     let mut command = Command::new(own);
     command
         .env("VICTIM", what)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    command.spawn().expect("this program starts")
+    command
 }
 
 /// Every process below one.
@@ -97,7 +107,9 @@ fn below(pid: u32) -> Vec<i32> {
 }
 
 fn killed(whole: bool) -> Result<(), String> {
-    let mut child = start("waits");
+    let spawned = this_program("waits").spawn();
+    let mut started = Victim(spawned.map_err(|e| e.to_string())?);
+    let child = &mut started.0;
     let lines = BufReader::new(child.stdout.take().ok_or("no output")?).lines();
     let made = lines.take(2).map_while(Result::ok);
     let made: Vec<PathBuf> = made.map(Into::into).collect();
@@ -144,8 +156,8 @@ fn killed(whole: bool) -> Result<(), String> {
 }
 
 fn forgotten() -> Result<(), String> {
-    let output = start("forgets")
-        .wait_with_output()
+    let output = this_program("forgets")
+        .output()
         .map_err(|e| e.to_string())?;
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     if output.status.code() == Some(1)

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use harness::Scratch;
+use harness::{Scratch, usual_mounts};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde_json::{Value, json};
 
@@ -134,48 +134,6 @@ fn config(args: &[&str], terminal: bool) -> Value {
         "CAP_SETUID",
         "CAP_SYS_CHROOT",
     ];
-    let mounts = [
-        ("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"][..]),
-        (
-            "/dev",
-            "tmpfs",
-            "tmpfs",
-            &["nosuid", "strictatime", "mode=755", "size=65536k"],
-        ),
-        (
-            "/dev/pts",
-            "devpts",
-            "devpts",
-            &[
-                "nosuid",
-                "noexec",
-                "newinstance",
-                "ptmxmode=0666",
-                "mode=0620",
-                "gid=5",
-            ],
-        ),
-        (
-            "/dev/shm",
-            "tmpfs",
-            "shm",
-            &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"],
-        ),
-        (
-            "/dev/mqueue",
-            "mqueue",
-            "mqueue",
-            &["nosuid", "noexec", "nodev"],
-        ),
-        (
-            "/sys",
-            "sysfs",
-            "sysfs",
-            &["nosuid", "noexec", "nodev", "ro"],
-        ),
-    ];
-    let mounts: Vec<Value> =
-        mounts.iter().map(|(to, kind, from, options)| json!({"destination": to, "type": kind, "source": from, "options": options})).collect();
     let namespaces: Vec<Value> = ["pid", "ipc", "uts", "mount", "network"]
         .iter()
         .map(|kind| json!({"type": kind}))
@@ -195,7 +153,7 @@ fn config(args: &[&str], terminal: bool) -> Value {
         },
         "root": {"path": "rootfs", "readonly": false},
         "hostname": "sandbox",
-        "mounts": mounts,
+        "mounts": usual_mounts(),
         "linux": {
             "namespaces": namespaces,
             "maskedPaths": ["/proc/kcore", "/proc/keys"],

@@ -19,10 +19,8 @@ use integration::runtime::{Runtime, hold, run};
 /// A program that runs longer is stuck.
 const DEADLINE: Duration = Duration::from_secs(900);
 
-/// What runs on ptrace as well when nobody chooses platforms: processes and threads, a compiler.
-const SMOKE: &[&str] = &["programs/bash", "programs/python"];
-/// Dialogs still type ahead of what they wait for now and then, so that one in ten fails on either side: only where platforms are chosen.
-const DIALOGS: &str = "dialogs are part of the long tier, cargo xtask programs";
+/// What runs on ptrace as well when nobody chooses platforms: processes, threads, a terminal.
+const SMOKE: &[&str] = &["programs/bash", "programs/python", "terminal/bash_jobs"];
 
 /// The kinds of programs: the directory, the ending, and the tree they need.
 const KINDS: &[(&str, &str, &str)] = &[
@@ -70,12 +68,7 @@ fn main() -> ExitCode {
     let mut trials = Vec::new();
     for (directory, ending, tree) in KINDS {
         let rootfs = cache().join(tree);
-        let usual = std::env::var_os("RUNSC_PLATFORMS").is_none();
-        let missing = if *directory == "terminal" && usual {
-            Some(DIALOGS.to_owned())
-        } else {
-            (!rootfs.join("bin").exists()).then(|| missing(tree))
-        };
+        let missing = (!rootfs.join("bin").exists()).then(|| missing(tree));
         for file in files(directory, ending) {
             let name = format!(
                 "{directory}/{}",

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 
+use harness::usual_mounts;
 use serde_json::{Value, json};
 
 /// The applets that cases use.
@@ -136,48 +137,6 @@ pub const CAPABILITIES: [&str; 14] = [
 /// The specification that cases change.
 #[must_use]
 pub fn config(cgroup: &str, args: &[&str]) -> Value {
-    let mounts = [
-        ("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"][..]),
-        (
-            "/dev",
-            "tmpfs",
-            "tmpfs",
-            &["nosuid", "strictatime", "mode=755", "size=65536k"],
-        ),
-        (
-            "/dev/pts",
-            "devpts",
-            "devpts",
-            &[
-                "nosuid",
-                "noexec",
-                "newinstance",
-                "ptmxmode=0666",
-                "mode=0620",
-                "gid=5",
-            ],
-        ),
-        (
-            "/dev/shm",
-            "tmpfs",
-            "shm",
-            &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"],
-        ),
-        (
-            "/dev/mqueue",
-            "mqueue",
-            "mqueue",
-            &["nosuid", "noexec", "nodev"],
-        ),
-        (
-            "/sys",
-            "sysfs",
-            "sysfs",
-            &["nosuid", "noexec", "nodev", "ro"],
-        ),
-    ];
-    let mounts: Vec<Value> =
-        mounts.iter().map(|(to, kind, from, options)| json!({"destination": to, "type": kind, "source": from, "options": options})).collect();
     let namespaces: Vec<Value> = ["pid", "ipc", "uts", "mount", "network"]
         .iter()
         .map(|kind| json!({"type": kind}))
@@ -194,7 +153,7 @@ pub fn config(cgroup: &str, args: &[&str]) -> Value {
         },
         "root": {"path": "rootfs", "readonly": false},
         "hostname": "sandbox",
-        "mounts": mounts,
+        "mounts": usual_mounts(),
         "linux": {"namespaces": namespaces, "cgroupsPath": cgroup}
     })
 }

@@ -9,5 +9,7 @@ pub mod cases;
 pub mod console;
 mod host;
 pub mod left;
+mod ours;
 
 pub use bench::{Bench, Runtime, Seen};
+pub use ours::{Test, check, run_ours};

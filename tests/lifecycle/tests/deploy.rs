@@ -8,7 +8,7 @@ use std::process::{Command, ExitCode, Stdio};
 
 use harness::{Options, Outcome, Trial, contained, run_all, runsc};
 use lifecycle::bench::ID;
-use lifecycle::{Bench, Runtime, bundle, left};
+use lifecycle::{Bench, Runtime, bundle, check, left};
 
 fn main() -> ExitCode {
     let options = match Options::from_args() {
@@ -63,10 +63,6 @@ fn main() -> ExitCode {
         }),
     ];
     run_all(&options, 2, trials)
-}
-
-fn check(holds: bool, claim: impl Into<String>) -> Result<(), String> {
-    if holds { Ok(()) } else { Err(claim.into()) }
 }
 
 /// `chroot` to a tree that has no library, no configuration and no other program of the host's.

@@ -7,14 +7,11 @@ use std::os::fd::AsRawFd;
 use std::process::{ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use harness::{Options, Outcome, Trial, contained, run_all, runsc};
 use lifecycle::bench::ID;
-use lifecycle::{Bench, Runtime, bundle, left};
+use lifecycle::{Bench, Test, check, left, run_ours};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
-
-type Test = fn(&mut Bench) -> Result<(), String>;
 
 const TESTS: &[(&str, Test)] = &[
     ("helpers_killed_while_created", helpers_killed_while_created),
@@ -42,52 +39,7 @@ const TESTS: &[(&str, Test)] = &[
 ];
 
 fn main() -> ExitCode {
-    let options = match Options::from_args() {
-        Ok(options) => options,
-        Err(message) => {
-            eprintln!("{message}");
-            return ExitCode::from(2);
-        }
-    };
-    if let Some(code) = contained(&options) {
-        return code;
-    }
-    let missing = if nix::unistd::geteuid().is_root() {
-        bundle::available().err()
-    } else {
-        Some("needs root".into())
-    };
-    let program = if options.list || missing.is_some() {
-        Default::default()
-    } else {
-        runsc()
-    };
-    let platforms = std::env::var("RUNSC_PLATFORMS").unwrap_or_else(|_| "notify".to_owned());
-    let platforms: Vec<&str> = platforms
-        .split([',', ' '])
-        .filter(|word| !word.is_empty())
-        .collect();
-    let trials = TESTS.iter().flat_map(|(name, test)| {
-        platforms
-            .iter()
-            .map(move |platform| (name, test, *platform))
-    });
-    let trials = trials.map(|(name, test, platform)| {
-        let (missing, runtime) = (missing.clone(), Runtime::ours(&program, platform));
-        Trial::new(format!("{name} [{platform}]"), move || match &missing {
-            Some(why) => Outcome::Skipped(why.clone()),
-            None => match test(&mut Bench::new(runtime.clone())) {
-                Ok(()) => Outcome::Passed(String::new()),
-                Err(why) => Outcome::Failed(why),
-            },
-        })
-    });
-    run_all(&options, 2, trials.collect())
-}
-
-/// A claim that must hold.
-fn check(holds: bool, claim: impl Into<String>) -> Result<(), String> {
-    if holds { Ok(()) } else { Err(claim.into()) }
+    run_ours(TESTS)
 }
 
 /// Nothing is left of the container.

@@ -3,14 +3,11 @@
 use std::fs;
 use std::process::{ExitCode, Stdio};
 
-use harness::{Options, Outcome, Trial, contained, run_all, runsc};
 use lifecycle::bench::Seen;
-use lifecycle::{Bench, Runtime, bundle, left};
+use lifecycle::{Bench, Test, bundle, check, left, run_ours};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
-
-type Test = fn(&mut Bench) -> Result<(), String>;
 
 const TESTS: &[(&str, Test)] = &[
     ("one_sandbox", one_sandbox),
@@ -33,51 +30,7 @@ const TESTS: &[(&str, Test)] = &[
 ];
 
 fn main() -> ExitCode {
-    let options = match Options::from_args() {
-        Ok(options) => options,
-        Err(message) => {
-            eprintln!("{message}");
-            return ExitCode::from(2);
-        }
-    };
-    if let Some(code) = contained(&options) {
-        return code;
-    }
-    let missing = if nix::unistd::geteuid().is_root() {
-        bundle::available().err()
-    } else {
-        Some("needs root".into())
-    };
-    let program = if options.list || missing.is_some() {
-        Default::default()
-    } else {
-        runsc()
-    };
-    let platforms = std::env::var("RUNSC_PLATFORMS").unwrap_or_else(|_| "notify".to_owned());
-    let platforms: Vec<&str> = platforms
-        .split([',', ' '])
-        .filter(|word| !word.is_empty())
-        .collect();
-    let trials = TESTS.iter().flat_map(|(name, test)| {
-        platforms
-            .iter()
-            .map(move |platform| (name, test, *platform))
-    });
-    let trials = trials.map(|(name, test, platform)| {
-        let (missing, runtime) = (missing.clone(), Runtime::ours(&program, platform));
-        Trial::new(format!("{name} [{platform}]"), move || match &missing {
-            Some(why) => Outcome::Skipped(why.clone()),
-            None => match test(&mut Bench::new(runtime.clone())) {
-                Ok(()) => Outcome::Passed(String::new()),
-                Err(why) => Outcome::Failed(why),
-            },
-        })
-    });
-    run_all(&options, 2, trials.collect())
-}
-
-fn check(holds: bool, claim: impl Into<String>) -> Result<(), String> {
-    if holds { Ok(()) } else { Err(claim.into()) }
+    run_ours(TESTS)
 }
 
 fn ok(bench: &Bench, args: &[&str]) -> Result<String, String> {
@@ -187,7 +140,7 @@ fn delete(bench: &Bench, ids: &[&str]) -> Result<(), String> {
     clean(bench)
 }
 
-/// Host processes of a kind (`boot`: sentries, `gofer-serve`) in the cgroups of the bench; a sentry's ledger is none.
+/// Host processes of a kind (`boot`: sentries without their ledgers, `gofer-serve`) in the cgroups of the bench.
 fn helpers(bench: &Bench, kind: &str) -> usize {
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     processes

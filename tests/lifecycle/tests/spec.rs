@@ -4,12 +4,9 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, chown};
 use std::process::ExitCode;
 
-use harness::{Options, Outcome, Trial, contained, run_all, runsc};
 use lifecycle::bench::ID;
-use lifecycle::{Bench, Runtime, bundle};
+use lifecycle::{Bench, Test, check, run_ours};
 use serde_json::json;
-
-type Test = fn(&mut Bench) -> Result<(), String>;
 
 const TESTS: &[(&str, Test)] = &[
     ("id_mapped_mounts", id_mapped_mounts),
@@ -23,51 +20,7 @@ const TESTS: &[(&str, Test)] = &[
 ];
 
 fn main() -> ExitCode {
-    let options = match Options::from_args() {
-        Ok(options) => options,
-        Err(message) => {
-            eprintln!("{message}");
-            return ExitCode::from(2);
-        }
-    };
-    if let Some(code) = contained(&options) {
-        return code;
-    }
-    let missing = if nix::unistd::geteuid().is_root() {
-        bundle::available().err()
-    } else {
-        Some("needs root".into())
-    };
-    let program = if options.list || missing.is_some() {
-        Default::default()
-    } else {
-        runsc()
-    };
-    let platforms = std::env::var("RUNSC_PLATFORMS").unwrap_or_else(|_| "notify".to_owned());
-    let platforms: Vec<&str> = platforms
-        .split([',', ' '])
-        .filter(|word| !word.is_empty())
-        .collect();
-    let trials = TESTS.iter().flat_map(|(name, test)| {
-        platforms
-            .iter()
-            .map(move |platform| (name, test, *platform))
-    });
-    let trials = trials.map(|(name, test, platform)| {
-        let (missing, runtime) = (missing.clone(), Runtime::ours(&program, platform));
-        Trial::new(format!("{name} [{platform}]"), move || match &missing {
-            Some(why) => Outcome::Skipped(why.clone()),
-            None => match test(&mut Bench::new(runtime.clone())) {
-                Ok(()) => Outcome::Passed(String::new()),
-                Err(why) => Outcome::Failed(why),
-            },
-        })
-    });
-    run_all(&options, 2, trials.collect())
-}
-
-fn check(holds: bool, claim: impl Into<String>) -> Result<(), String> {
-    if holds { Ok(()) } else { Err(claim.into()) }
+    run_ours(TESTS)
 }
 
 /// Runs a script in the container, which must print `wanted`.

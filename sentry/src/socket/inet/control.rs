@@ -132,6 +132,14 @@ fn exactly<const N: usize>(data: &[u8]) -> Result<[u8; N]> {
     <[u8; N]>::try_from(data).map_err(|_| Errno::EINVAL)
 }
 
+/// The byte of an `int`; none for -1, which leaves it to the socket.
+fn byte_or_default(data: &[u8]) -> Result<Option<u8>> {
+    if data[..] == (-1_i32).to_ne_bytes() {
+        return Ok(None);
+    }
+    byte(data, 0).map(Some)
+}
+
 fn byte(data: &[u8], low: i32) -> Result<u8> {
     let number = i32::from_ne_bytes(exactly(data)?);
     if number < low {
@@ -169,15 +177,10 @@ impl PerMessage {
                     all.source = Some(IpAddr::from(source)).filter(|ip| !ip.is_unspecified());
                 }
                 (IPPROTO_IPV6, IPV6_HOPLIMIT, Family::V6) => {
-                    // -1: as the socket says.
-                    if data[..] != (-1_i32).to_ne_bytes() {
-                        all.ttl = Some(byte(data, 0)?);
-                    }
+                    all.ttl = byte_or_default(data)?.or(all.ttl);
                 }
                 (IPPROTO_IPV6, IPV6_TCLASS, Family::V6) => {
-                    if data[..] != (-1_i32).to_ne_bytes() {
-                        all.tos = Some(byte(data, 0)?);
-                    }
+                    all.tos = byte_or_default(data)?.or(all.tos);
                 }
                 (IPPROTO_IPV6, IPV6_PKTINFO, Family::V6) => {
                     let info: [u8; 20] = exactly(data)?;

@@ -148,10 +148,18 @@ async fn run(line: &Line) -> Result<u8, Failure> {
         "ready" => ready().await?,
         "run-pod" => run_pod(line).await?,
         "create" => create(line).await?,
-        "start" => drop(call::<_, Empty>("StartContainer", id()?).await?),
-        "remove" => drop(call::<_, Empty>("RemoveContainer", id()?).await?),
-        "stop-pod" => drop(call::<_, Empty>("StopPodSandbox", id()?).await?),
-        "remove-pod" => drop(call::<_, Empty>("RemovePodSandbox", id()?).await?),
+        "start" => {
+            call::<_, Empty>("StartContainer", id()?).await?;
+        }
+        "remove" => {
+            call::<_, Empty>("RemoveContainer", id()?).await?;
+        }
+        "stop-pod" => {
+            call::<_, Empty>("StopPodSandbox", id()?).await?;
+        }
+        "remove-pod" => {
+            call::<_, Empty>("RemovePodSandbox", id()?).await?;
+        }
         "stop" => {
             let request = StopContainer {
                 id: line.word(1)?,

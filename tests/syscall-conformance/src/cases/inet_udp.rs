@@ -444,7 +444,7 @@ fn sendmmsg_recvmmsg() {
     let mut out = headers_of(&iovs);
     say!("{}", sys!(SYS_sendmmsg, a, &mut out[..], 3, 0));
     say!("{:?}", out.iter().map(|h| h.msg_len).collect::<Vec<_>>());
-    let mut buffers = vec![[0u8; 8]; 5];
+    let mut buffers = [[0u8; 8]; 5];
     let iovs: Vec<[usize; 2]> = buffers.iter_mut().map(|p| [p.as_mut_ptr() as usize, 4]).collect();
     let mut into = headers_of(&iovs);
     say!("{}", sys!(SYS_recvmmsg, b, &mut into[..], 5, MSG_DONTWAIT, NULL));

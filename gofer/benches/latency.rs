@@ -1,7 +1,8 @@
-//! What a call costs: `cargo test --release -p gofer --test latency -- --ignored --nocapture`.
+//! What a call costs: `cargo bench -p gofer --bench latency`.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+#[path = "../tests/common/mod.rs"]
 mod common;
 
 use common::{owner, served};
@@ -31,9 +32,7 @@ fn measure(what: &str, mut call: impl FnMut()) {
     );
 }
 
-#[test]
-#[ignore = "prints figures"]
-fn latency() {
+fn main() {
     let s = served();
     std::fs::create_dir_all(s.dir.0.join("a/b/c/d")).unwrap();
     std::fs::write(s.dir.0.join("a/b/c/d/e"), "x").unwrap();
