@@ -17,7 +17,10 @@ const NAME: &str = "runsc";
 /// # Errors
 /// What could not be built, or what is wrong with the package.
 pub(crate) fn build(runsc: Option<&Path>) -> Result<PathBuf> {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .context("the workspace")?
+        .to_owned();
     let binary = match runsc {
         Some(path) => path.to_owned(),
         None => release(&workspace)?,

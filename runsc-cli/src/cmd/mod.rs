@@ -56,7 +56,9 @@ pub fn run(command: Command, settings: &Settings) -> Result<u8> {
             "checkpoint is not supported: a container's state cannot be saved; its files can, with the engine's commit or export"
         ),
         Command::Restore(_) => {
-            bail!("restore is not supported: no container's state can have been saved by this runtime")
+            bail!(
+                "restore is not supported: no container's state can have been saved by this runtime"
+            )
         }
     }
 }
