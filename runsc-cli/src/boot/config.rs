@@ -167,6 +167,12 @@ pub struct ProcessConfig {
     /// Nice value, that of the command which starts the process.
     #[serde(default)]
     pub nice: i32,
+    /// Scheduling policy (`SCHED_*`).
+    #[serde(default)]
+    pub policy: i32,
+    /// I/O priority as `ioprio_set(2)` has it; 0: none.
+    #[serde(default)]
+    pub io_priority: i32,
     /// Default actions of signals reach the process even if it is the init of its pid namespace.
     #[serde(default)]
     pub mortal_init: bool,

@@ -16,6 +16,7 @@ const TESTS: &[(&str, Test)] = &[
     ),
     ("wrong_id_mappings", wrong_id_mappings),
     ("personality", personality),
+    ("scheduling", scheduling),
     ("devices_without_a_driver", devices_without_a_driver),
 ];
 
@@ -168,6 +169,26 @@ fn personality(bench: &mut Bench) -> Result<(), String> {
     let _ = bench.run(&["delete", "--force", ID]);
     bench.change(|config| config["linux"]["personality"] = json!({"domain": "LINUX"}));
     prints(bench, "uname -m", "x86_64\n")
+}
+
+fn scheduling(bench: &mut Bench) -> Result<(), String> {
+    bench.change(|config| {
+        config["process"]["scheduler"] = json!({"policy": "SCHED_BATCH", "nice": 7});
+        config["process"]["ioPriority"] = json!({"class": "IOPRIO_CLASS_BE", "priority": 3});
+    });
+    prints(
+        bench,
+        "cut -d ' ' -f 19,41 /proc/self/stat; busybox ionice",
+        "7 3\nbest-effort: prio 3\n",
+    )?;
+    bench.change(|config| {
+        config["process"]["scheduler"] = json!({"policy": "SCHED_FIFO", "priority": 7});
+    });
+    let seen = bench.run(&["run", ID]);
+    check(
+        seen.code == 1 && seen.stderr.contains("SCHED_FIFO is not supported"),
+        format!("{seen:?}"),
+    )
 }
 
 /// As an engine asks for one (`docker run --device`): the node and a rule that allows it.

@@ -218,6 +218,8 @@ pub(super) async fn prepare(
         files,
         oom_score_adj: config.oom_score_adj.unwrap_or(0),
         nice: config.nice.clamp(-20, 19),
+        policy: config.policy,
+        io_priority: config.io_priority,
         seccomp,
     };
     let task = start(kernel, container, request)
