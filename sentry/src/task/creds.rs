@@ -36,6 +36,7 @@ impl Cap {
     pub const MKNOD: Self = Self(27);
     pub const LEASE: Self = Self(28);
     pub const WAKE_ALARM: Self = Self(35);
+    pub const AUDIT_CONTROL: Self = Self(30);
     pub const SETFCAP: Self = Self(31);
     /// The highest number that Linux 6.x knows (CHECKPOINT_RESTORE).
     pub const LAST: Self = Self(40);

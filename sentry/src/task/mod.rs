@@ -100,6 +100,8 @@ pub struct TaskMisc {
     pub personality: u32,
     /// `set_mempolicy(2)`: mode with its flags, nodes.
     pub memory_policy: (u16, u64),
+    /// Who logged in and the number of the session, as `/proc/self/loginuid` was told.
+    pub login: Option<(u32, u32)>,
 }
 
 /// What a task does right now, for `/proc/<pid>/stat` and `runsc debug --stacks`.

@@ -149,16 +149,6 @@ pub(super) fn cgroup(_subject: &Subject, _reader: &Reader<'_>) -> Result<Vec<u8>
     Ok(b"0::/\n".to_vec())
 }
 
-/// `sessionid`: no audit session.
-pub(super) fn sessionid(_subject: &Subject, _reader: &Reader<'_>) -> Result<Vec<u8>> {
-    Ok(b"4294967295".to_vec())
-}
-
-/// `loginuid`: unset; setting it needs CAP_AUDIT_CONTROL of the host.
-pub(super) fn loginuid(_subject: &Subject) -> Node {
-    Node::writable(|_: &Reader<'_>| Ok("4294967295"), |_, _| Err(Errno::EPERM))
-}
-
 /// `io`: what system calls moved; nothing is known of block devices.
 pub(super) fn io(subject: &Subject, reader: &Reader<'_>) -> Result<Vec<u8>> {
     let group = subject.group()?;

@@ -10,6 +10,7 @@
 //! No locks of its own; each generator takes the leaf locks of what it shows, one at a time.
 
 pub(crate) mod access;
+mod audit;
 mod fd_dir;
 mod files;
 mod limits;

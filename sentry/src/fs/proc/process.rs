@@ -6,7 +6,9 @@ use std::sync::Arc;
 use abi::fs::{S_IFDIR, S_IFLNK, S_IFREG};
 
 use super::subject::Subject;
-use super::{fd_dir, files, limits, links, maps, mem, mounts, net, ns, stat, status, task_dir};
+use super::{
+    audit, fd_dir, files, limits, links, maps, mem, mounts, net, ns, stat, status, task_dir,
+};
 use crate::error::{Errno, Result};
 use crate::fs::static_tree::{DirSource, EmitName, Node, Reader, TreeDir};
 use crate::task::Pid;
@@ -100,8 +102,8 @@ const ENTRIES: &[Entry] = &[
     file("oom_score", 0o444, shows!(files::oom_score)),
     file("oom_score_adj", 0o644, files::oom_score_adj),
     file("oom_adj", 0o644, files::oom_adj),
-    file("loginuid", 0o644, files::loginuid),
-    file("sessionid", 0o444, shows!(files::sessionid)),
+    file("loginuid", 0o644, audit::loginuid),
+    file("sessionid", 0o444, shows!(audit::sessionid)),
     file("io", 0o400, shows!(files::io)),
     file("uid_map", 0o644, files::uid_map),
     file("gid_map", 0o644, files::gid_map),

@@ -9,7 +9,7 @@ cases![
     task_directories, root_and_exe_links, other_process_visible, gone_process_is_absent, smaps_and_statm, resident_follows_use, mountinfo_and_mounts,
     meminfo_and_cpuinfo, stat_uptime_loadavg, version_and_filesystems, sys_kernel_values, sys_writes_need_privilege, io_and_oom_files,
     proc_is_read_only_where_it_is, cgroup_and_namespaces, fd_permissions, listing_contains_self, dev_null_and_zero, dev_full,
-    dev_random, dev_stdio_links, dev_shm_works, net_files, children_file, mem_file,
+    dev_random, dev_stdio_links, dev_shm_works, net_files, children_file, mem_file, login_notes,
 ];
 
 fn text(path: &str) -> String {
@@ -409,4 +409,27 @@ fn mem_file() {
     say!("{} {}", pread(fd, 9, m.addr as i64), sys!(SYS_pwrite64, fd, c"IN", 2, m.addr));
     say!("{}", m.text(0, 9));
     say!("unmapped {}", pread(fd, 1, 8));
+}
+
+/// What `pam_loginuid` does, and what it may not.
+fn login_notes() {
+    let note = |path: &str, what: &str| fs::write(path, what).map_err(|e| nix::errno::Errno::from_raw(e.raw_os_error().unwrap_or(0)));
+    let other = format!("/proc/{}/loginuid", getpid());
+    fork(|| {
+        say!("unset {} {}", text("/proc/self/loginuid"), text("/proc/self/sessionid"));
+        say!("words {:?}, too large {:?}", note("/proc/self/loginuid", "root"), note("/proc/self/loginuid", "4294967296"));
+        say!("another's {:?}", note(&other, "0"));
+        say!("own {:?}", note("/proc/self/loginuid", "1000\n"));
+        say!("now {}, a session {}", text("/proc/self/loginuid"), text("/proc/self/sessionid") != "4294967295");
+        fork(|| {
+            say!("inherited {}", text("/proc/self/loginuid"));
+            sys!(SYS_setresuid, 65534, 65534, 65534).must();
+            sys!(SYS_prctl, PR_SET_DUMPABLE, 1).must();
+            say!("again, without privilege {:?}", note("/proc/self/loginuid", "1001"));
+            0
+        })
+        .wait();
+        0
+    })
+    .wait();
 }
