@@ -106,7 +106,7 @@ const RULES: &[Rule] = &[
     Rule {
         krate: "harness",
         ours: &[],
-        outside: &["nix"],
+        outside: &["nix", "serde_json"],
     },
     Rule {
         krate: "syscall-conformance",
