@@ -167,6 +167,20 @@ pub enum Command {
     Install(InstallArgs),
     /// Take this runtime out of Docker's or containerd's configuration
     Uninstall(UninstallArgs),
+    /// Not supported: refused whatever follows, `--help` included, from which Podman would conclude that it is
+    #[command(hide = true, disable_help_flag = true)]
+    Checkpoint(AnyArgs),
+    /// Not supported
+    #[command(hide = true, disable_help_flag = true)]
+    Restore(AnyArgs),
+}
+
+/// Whatever is on the command line.
+#[derive(Args, Debug)]
+pub struct AnyArgs {
+    /// Not read
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+    pub words: Vec<std::ffi::OsString>,
 }
 
 /// An engine whose configuration `install` knows.

@@ -37,7 +37,7 @@ fn main() -> ExitCode {
     // runc prints the version whatever stands beside the flag.
     let args = cli::normalise(args);
     if cli::asks_for_version(&args) {
-        println!("{}", cmd::version::text());
+        report::print(format_args!("{}", cmd::version::text()));
         return ExitCode::SUCCESS;
     }
     let config = match config::Config::load() {

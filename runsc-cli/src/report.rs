@@ -15,6 +15,22 @@ use parking_lot::Mutex;
 
 use crate::cli::LogFormat;
 
+/// A line on standard output. Where nobody reads it any more the command ends as by `SIGPIPE`, as other programs do.
+pub fn print(line: std::fmt::Arguments<'_>) {
+    /// 128 and the signal's number.
+    const BROKEN_PIPE: i32 = 141;
+    match writeln!(std::io::stdout().lock(), "{line}") {
+        Ok(()) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {
+            std::process::exit(BROKEN_PIPE)
+        }
+        Err(why) => {
+            error(&format!("cannot write to standard output: {why}"));
+            std::process::exit(1)
+        }
+    }
+}
+
 /// Where the log goes.
 struct Log {
     path: Option<PathBuf>,

@@ -29,7 +29,16 @@ pub async fn uname(cx: &CurrentTask, buf: UserAddr) -> SysResult<()> {
     let uts = cx.namespaces().uts.clone();
     let (host, domain) = (uts.hostname.read().clone(), uts.domainname.read().clone());
     const UNAME26: u32 = 0x002_0000;
-    let release = if cx.misc.lock().personality & UNAME26 != 0 {
+    const PER_MASK: u32 = 0xff;
+    const PER_LINUX32: u32 = 8;
+    let personality = cx.misc.lock().personality;
+    // `override_architecture()` of kernel/sys.c.
+    let machine: &[u8] = if personality & PER_MASK == PER_LINUX32 {
+        b"i686"
+    } else {
+        b"x86_64"
+    };
+    let release = if personality & UNAME26 != 0 {
         abi::uts::RELEASE_26
     } else {
         RELEASE
@@ -39,7 +48,7 @@ pub async fn uname(cx: &CurrentTask, buf: UserAddr) -> SysResult<()> {
         &host,
         release.as_bytes(),
         VERSION.as_bytes(),
-        b"x86_64",
+        machine,
         &domain,
     ];
     let mut bytes = [0_u8; 6 * UTS_FIELD];

@@ -5,11 +5,13 @@
 //! cargo xtask programs [WORD …]            every program of the tests on both platforms three times, the last pinned to one CPU
 //! cargo xtask bench [ROUNDS [calls|commands|idle]]   what programs cost in a sandbox, as ratios to runc (7 rounds); run nothing beside it
 //! cargo xtask vm RUNSC                     cgroup v2 and systemd in a virtual machine, runc as the oracle
+//! cargo xtask deb [RUNSC]                  the Debian package, of a release build if no binary is given; prints its path
 //! cargo xtask engines [WORDS…]   every case in real engines (Docker, containerd, Podman), or those whose names contain one of the words
 //! cargo xtask network [WORD …]   real servers over a veth pair (iperf3, nginx, ssh, PostgreSQL …), with what they measure
 //! ```
 
 mod bench;
+mod deb;
 mod programs;
 mod rootfs;
 mod vm;
@@ -28,6 +30,8 @@ fn main() -> ExitCode {
             return finish(bench::run(rounds, rest.get(1).copied()));
         }
         ["vm", runsc] => return finish(vm::run(std::path::Path::new(runsc))),
+        ["deb"] => deb::build(None),
+        ["deb", runsc] => deb::build(Some(std::path::Path::new(runsc))),
         ["rootfs"] => rootfs::build(),
         ["rootfs", "--with-languages"] => rootfs::build_with_languages(),
         ["engines", words @ ..] => return finish(engines(words)),
@@ -35,7 +39,7 @@ fn main() -> ExitCode {
         ["programs", words @ ..] => return finish(programs::run(words)),
         _ => {
             eprintln!(
-                "usage: cargo xtask rootfs [--with-languages] | programs [WORD …] | bench [ROUNDS [calls|commands|idle]] | vm RUNSC | engines [WORD …] | network [WORD …]"
+                "usage: cargo xtask rootfs [--with-languages] | programs [WORD …] | bench [ROUNDS [calls|commands|idle]] | vm RUNSC | deb [RUNSC] | engines [WORD …] | network [WORD …]"
             );
             return ExitCode::from(2);
         }

@@ -178,7 +178,12 @@ impl Worker {
     /// Gives a new file its owner and its special permission bits.
     fn settle(&self, parent: &Node, file: BorrowedFd<'_>, owner: Ownership) -> Result<(), Errno> {
         let ids = &self.tree(parent)?.ids;
-        let (uid, gid) = (ids.user_to_host(owner.uid)?, ids.group_to_host(owner.gid)?);
+        // As `open(2)` says of a caller without a counterpart in an id-mapped mount.
+        let mapped = |id: Result<u32, Errno>| id.map_err(|_| Errno::EOVERFLOW);
+        let (uid, gid) = (
+            mapped(ids.user_to_host(owner.uid))?,
+            mapped(ids.group_to_host(owner.gid))?,
+        );
         let now = host::statx(file)?;
         if (now.uid, now.gid) != (uid, gid) {
             let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));

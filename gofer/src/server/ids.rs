@@ -24,8 +24,9 @@ pub struct IdMap {
     pub groups: Vec<IdRange>,
 }
 
-/// What an id of the host without a counterpart looks like (`/proc/sys/fs/overflowuid`).
-const OVERFLOW: u32 = 65534;
+/// What an id of the host without a counterpart is told as: it is nobody's, and no capability counts towards it (`INVALID_UID`). Guests are shown
+/// `/proc/sys/fs/overflowuid`.
+const NOBODYS: u32 = u32::MAX;
 
 impl IdMap {
     pub(super) fn user_to_host(&self, uid: u32) -> Result<u32, Errno> {
@@ -60,7 +61,7 @@ fn inward(ranges: &[IdRange], id: u32) -> u32 {
     if ranges.is_empty() {
         return id;
     }
-    translate(ranges.iter().map(|r| (r.outside, r.inside, r.count)), id).unwrap_or(OVERFLOW)
+    translate(ranges.iter().map(|r| (r.outside, r.inside, r.count)), id).unwrap_or(NOBODYS)
 }
 
 fn translate(mut ranges: impl Iterator<Item = (u32, u32, u32)>, id: u32) -> Option<u32> {
@@ -93,7 +94,7 @@ mod tests {
         assert_eq!(map.user_to_host(1000), Ok(5));
         assert_eq!(map.user_to_host(1001), Err(Errno::EINVAL));
         assert_eq!(map.user_from_host(100_000), 0);
-        assert_eq!(map.user_from_host(0), OVERFLOW);
+        assert_eq!(map.user_from_host(0), NOBODYS);
         assert_eq!(map.group_to_host(7), Ok(7));
         assert_eq!(map.group_to_host(u32::MAX), Err(Errno::EINVAL));
     }

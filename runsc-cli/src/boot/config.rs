@@ -93,6 +93,12 @@ pub struct ContainerConfig {
     pub id: String,
     /// The first process.
     pub process: ProcessConfig,
+    /// The container's user namespace on the host.
+    #[serde(default)]
+    pub ids: Option<IdMaps>,
+    /// `personality(2)` of the container's processes.
+    #[serde(default)]
+    pub personality: u32,
     /// The root file system: always tree 0 of the gofer.
     pub root: RootConfig,
     /// Mounts in the order of the spec, to be made after the root.
@@ -161,11 +167,26 @@ pub struct ProcessConfig {
     /// Nice value, that of the command which starts the process.
     #[serde(default)]
     pub nice: i32,
+    /// Scheduling policy (`SCHED_*`).
+    #[serde(default)]
+    pub policy: i32,
+    /// I/O priority as `ioprio_set(2)` has it; 0: none.
+    #[serde(default)]
+    pub io_priority: i32,
     /// Default actions of signals reach the process even if it is the init of its pid namespace.
     #[serde(default)]
     pub mortal_init: bool,
     /// `LISTEN_FDS`-like extra descriptors begin at guest descriptor 3 when `--preserve-fds` is used; this is their count.
     pub preserved_fds: u32,
+}
+
+/// Which ids there are: in the sandbox, on the host, count.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+pub struct IdMaps {
+    /// Users.
+    pub users: Vec<(u32, u32, u32)>,
+    /// Groups.
+    pub groups: Vec<(u32, u32, u32)>,
 }
 
 /// User, groups and umask. Ids are those of the guest.
@@ -271,6 +292,9 @@ pub enum MountKind {
         overlay: OverlayMode,
         /// Device number when the source is a character or block device that the guest gets as its own virtual one (`/dev/null` and its kin).
         device: Option<(u32, u32)>,
+        /// Device and inode number of the source: mounts with the same ones share locks, FIFOs and sockets.
+        #[serde(default)]
+        source: Option<(u64, u64)>,
     },
     /// A fresh tmpfs.
     Tmpfs,

@@ -3,6 +3,8 @@
 //! [`kernel`], [`panics`]), with the helper that tells what is resident ([`ledger`]).
 
 pub mod client;
+#[cfg(test)]
+mod compatibility;
 pub mod config;
 pub mod control;
 #[cfg(feature = "fake-kernel")]

@@ -141,6 +141,7 @@ fn config(id: &str) -> Box<ContainerConfig> {
         "/".as_ref(),
         "/".as_ref(),
         &crate::spec::overlay::Overlay::default(),
+        None,
         0,
     )
     .unwrap();

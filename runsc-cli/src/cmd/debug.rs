@@ -14,19 +14,19 @@ pub fn run(settings: &Settings, args: &DebugArgs) -> Result<()> {
     let state = Container::peek(&settings.root, &args.id)?;
     let client = super::connect(&settings.root, &state)?;
     if args.ps {
-        println!(
+        crate::report::print(format_args!(
             "{:>8} {:>8} {:>8} {:>6} NAME",
             "PID", "PPID", "HOSTPID", "UID"
-        );
+        ));
         for process in client.processes(&args.id)? {
-            println!(
+            crate::report::print(format_args!(
                 "{:>8} {:>8} {:>8} {:>6} {}",
                 process.pid,
                 process.parent,
                 process.host_pid,
                 process.uid,
                 printable(&process.name)
-            );
+            ));
         }
     }
     if args.stacks {

@@ -7,7 +7,10 @@ use crate::spec::{SPEC_VERSION, SPEC_VERSION_MIN, capabilities, mounts};
 
 /// Prints the features as the runtime spec defines them.
 pub fn run() -> Result<()> {
-    println!("{}", serde_json::to_string_pretty(&features())?);
+    crate::report::print(format_args!(
+        "{}",
+        serde_json::to_string_pretty(&features())?
+    ));
     Ok(())
 }
 
@@ -20,7 +23,7 @@ fn features() -> serde_json::Value {
         "linux": {
             "namespaces": ["cgroup", "ipc", "mount", "network", "pid", "user", "uts"],
             "capabilities": &capabilities::NAMES[..],
-            "cgroup": {"v1": true, "v2": true, "systemd": true, "systemdUser": true, "rdma": true},
+            "cgroup": {"v1": true, "v2": true, "systemd": true, "systemdUser": true, "rdma": false},
             "seccomp": {
                 "enabled": true,
                 "actions": [
@@ -35,7 +38,7 @@ fn features() -> serde_json::Value {
             "apparmor": {"enabled": false},
             "selinux": {"enabled": false},
             "intelRdt": {"enabled": false},
-            "mountExtensions": {"idmap": {"enabled": false}}
+            "mountExtensions": {"idmap": {"enabled": true}}
         },
         "annotations": {}
     })
@@ -46,12 +49,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_versions_are_there_and_idmap_is_not_claimed() {
+    fn both_versions_are_there_and_what_is_ignored_is_not_claimed() {
         let features = features();
         assert!(features["ociVersionMin"].is_string() && features["ociVersionMax"].is_string());
-        assert_eq!(
-            features["linux"]["mountExtensions"]["idmap"]["enabled"],
-            false
-        );
+        for (what, claimed) in [
+            (
+                &features["linux"]["mountExtensions"]["idmap"]["enabled"],
+                true,
+            ),
+            (&features["linux"]["cgroup"]["rdma"], false),
+            (&features["linux"]["apparmor"]["enabled"], false),
+        ] {
+            assert_eq!(*what, claimed);
+        }
     }
 }

@@ -52,6 +52,14 @@ pub fn run(command: Command, settings: &Settings) -> Result<u8> {
         Command::Update(args) => done(update::run(settings, &args)),
         Command::Install(args) => done(crate::install::install(&args)),
         Command::Uninstall(args) => done(crate::install::uninstall(&args)),
+        Command::Checkpoint(_) => bail!(
+            "checkpoint is not supported: a container's state cannot be saved; its files can, with the engine's commit or export"
+        ),
+        Command::Restore(_) => {
+            bail!(
+                "restore is not supported: no container's state can have been saved by this runtime"
+            )
+        }
     }
 }
 

@@ -20,7 +20,7 @@ pub fn run(settings: &Settings, args: &PsArgs) -> Result<u8> {
     };
     match args.format {
         OutputFormat::Json => {
-            println!("{}", serde_json::to_string(&pids)?);
+            crate::report::print(format_args!("{}", serde_json::to_string(&pids)?));
             Ok(0)
         }
         OutputFormat::Table => table(&pids, &args.options),
@@ -77,14 +77,14 @@ fn table(pids: &[i32], options: &[String]) -> Result<u8> {
     else {
         bail!("couldn't find PID field in ps output")
     };
-    println!("{header}");
+    crate::report::print(format_args!("{header}"));
     for line in lines {
         let pid = line
             .split_ascii_whitespace()
             .nth(column)
             .and_then(|word| word.parse::<i32>().ok());
         if pid.is_some_and(|pid| pids.contains(&pid)) {
-            println!("{line}");
+            crate::report::print(format_args!("{line}"));
         }
     }
     Ok(0)

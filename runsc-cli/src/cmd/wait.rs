@@ -18,9 +18,9 @@ pub fn run(settings: &Settings, id: &str) -> Result<()> {
         container: id.to_owned(),
         exec: None,
     })?;
-    println!(
+    crate::report::print(format_args!(
         "{}",
         serde_json::json!({"id": id, "exitStatus": status.code()})
-    );
+    ));
     Ok(())
 }

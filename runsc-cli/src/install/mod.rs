@@ -45,12 +45,12 @@ pub fn install(args: &InstallArgs) -> Result<()> {
         }
         .with_context(|| format!("cannot change {}", path.display()))?;
         write(&path, &new)?;
-        println!(
+        crate::report::print(format_args!(
             "{}: added the runtime {:?} ({program}); {}",
             path.display(),
             args.runtime,
             how_it_learns(engine)
-        );
+        ));
     }
     Ok(())
 }
@@ -67,14 +67,18 @@ pub fn uninstall(args: &UninstallArgs) -> Result<()> {
         match new {
             Some(new) => {
                 write(&path, &new)?;
-                println!(
+                crate::report::print(format_args!(
                     "{}: removed the runtime {:?}; {}",
                     path.display(),
                     args.runtime,
                     how_it_learns(engine)
-                );
+                ));
             }
-            None => println!("{}: has no runtime {:?}", path.display(), args.runtime),
+            None => crate::report::print(format_args!(
+                "{}: has no runtime {:?}",
+                path.display(),
+                args.runtime
+            )),
         }
     }
     Ok(())

@@ -95,6 +95,7 @@ pub fn create(settings: &Settings, order: Order<'_>) -> Result<Created> {
         &order.bundle,
         &rootfs,
         &overlay,
+        id_mappings(&order.spec).as_ref(),
         u32::try_from(preserved.len())?,
     )?;
     add_listen_fds(&mut translated, preserved.len(), order.preserve_fds);

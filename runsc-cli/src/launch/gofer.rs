@@ -54,6 +54,7 @@ struct BootTree {
     recursive: bool,
     read_only: bool,
     scratch: bool,
+    ids: Option<Mappings>,
 }
 
 /// A gofer that serves.
@@ -113,6 +114,7 @@ pub fn start(
                 recursive: tree.recursive,
                 read_only: tree.read_only,
                 scratch: tree.scratch,
+                ids: tree.ids.clone(),
             })
             .collect(),
         channels: theirs.iter().map(AsRawFd::as_raw_fd).collect(),
@@ -214,7 +216,6 @@ fn prepare(boot: &Boot, channels: Vec<OwnedFd>, events: OwnedFd) -> Result<Serve
     } else {
         HostSockets::Refused
     })?;
-    let ids = boot.ids.as_ref().map(id_map).unwrap_or_default();
     let trees = confined
         .trees
         .into_iter()
@@ -225,7 +226,7 @@ fn prepare(boot: &Boot, channels: Vec<OwnedFd>, events: OwnedFd) -> Result<Serve
             host_uds: uds,
             host_fifo: boot.host_fifo.opens(),
             scratch: tree.scratch,
-            ids: ids.clone(),
+            ids: id_map(tree.ids.as_ref(), boot.ids.as_ref()),
         })
         .collect();
     Ok(ServerConfig {
@@ -242,18 +243,87 @@ fn host_owns_mounts() -> bool {
     !super::userns::in_user_namespace()
 }
 
-fn id_map(mappings: &Mappings) -> IdMap {
-    let ranges = |list: &[(u32, u32, u32)]| {
-        list.iter()
-            .map(|(inside, outside, count)| IdRange {
-                inside: *inside,
-                outside: *outside,
-                count: *count,
-            })
-            .collect()
+/// Ids in the container and on the host for a tree: what an id-mapped mount makes of the host's, seen from the container's user namespace.
+fn id_map(mount: Option<&Mappings>, container: Option<&Mappings>) -> IdMap {
+    let ranges = |of: fn(&Mappings) -> &Vec<Range>| match (mount.map(of), container.map(of)) {
+        (None, None) => Vec::new(),
+        (None, Some(container)) => container.iter().map(range).collect(),
+        (Some(mount), None) => mount
+            .iter()
+            .map(|(host, mapped, count)| range(&(*mapped, *host, *count)))
+            .collect(),
+        (Some(mount), Some(container)) => composed(mount, container),
     };
     IdMap {
-        users: ranges(&mappings.uids),
-        groups: ranges(&mappings.gids),
+        users: ranges(|mappings| &mappings.uids),
+        groups: ranges(|mappings| &mappings.gids),
+    }
+}
+
+/// Inside, outside, count.
+type Range = (u32, u32, u32);
+
+const fn range(&(inside, outside, count): &Range) -> IdRange {
+    IdRange {
+        inside,
+        outside,
+        count,
+    }
+}
+
+/// Where the mount's results meet what the container has. Never empty, which would stand for "as on the host".
+fn composed(mount: &[Range], container: &[Range]) -> Vec<IdRange> {
+    let mut list = vec![range(&(0, 0, 0))];
+    for (host, mapped, size) in mount {
+        for (inside, outside, count) in container {
+            let begin = (*mapped).max(*outside);
+            let end = mapped
+                .saturating_add(*size)
+                .min(outside.saturating_add(*count));
+            if begin < end {
+                list.push(IdRange {
+                    inside: inside.saturating_add(begin - outside),
+                    outside: host.saturating_add(begin - mapped),
+                    count: end - begin,
+                });
+            }
+        }
+    }
+    list
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mappings(ranges: &[Range]) -> Mappings {
+        Mappings {
+            uids: ranges.to_vec(),
+            gids: ranges.to_vec(),
+            may_set_groups: true,
+        }
+    }
+
+    fn users(mount: Option<&[Range]>, container: Option<&[Range]>) -> Vec<Range> {
+        let (mount, container) = (mount.map(mappings), container.map(mappings));
+        id_map(mount.as_ref(), container.as_ref())
+            .users
+            .iter()
+            .map(|range| (range.inside, range.outside, range.count))
+            .collect()
+    }
+
+    #[test]
+    fn an_id_mapped_mount_is_seen_through_the_containers_user_namespace() {
+        assert_eq!(users(None, None), []);
+        assert_eq!(users(None, Some(&[(0, 100, 10)])), [(0, 100, 10)]);
+        // Files of 0 on the host are 5's.
+        assert_eq!(users(Some(&[(0, 5, 1)]), None), [(5, 0, 1)]);
+        // The usual case: the mount undoes the user namespace.
+        let same = [(0, 1000, 10)];
+        assert_eq!(users(Some(&same), Some(&same)), [(0, 0, 0), (0, 0, 10)]);
+        let partly = users(Some(&[(0, 1005, 10)]), Some(&same));
+        assert_eq!(partly, [(0, 0, 0), (5, 0, 5)]);
+        assert_eq!(users(Some(&[(0, 7, 1)]), Some(&same)), [(0, 0, 0)]);
     }
 }

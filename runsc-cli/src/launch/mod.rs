@@ -6,6 +6,7 @@ pub mod create;
 pub mod death;
 pub mod foreground;
 pub mod gofer;
+pub mod hand_over;
 pub mod hooks;
 pub mod mountpoints;
 pub mod pod;

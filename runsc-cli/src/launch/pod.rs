@@ -1,7 +1,8 @@
 //! Which sandbox a container belongs to: its own, or that of another container of its pod.
 //!
 //! Callers say so by annotations. containerd's CRI makes a sandbox container first and names it in the others. CRI-O and Podman name one that need not
-//! exist: then the first container that names it makes the sandbox. A sandbox lives as long as its first container.
+//! exist: then the first container that names it makes the sandbox. A sandbox lives as long as one of its containers: see
+//! [`hand_over`](super::hand_over).
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;

@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::Result;
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 
+use super::hand_over;
 use super::hooks::{self, Point};
 use super::process::ProcessId;
 use crate::boot::client;
@@ -15,7 +16,8 @@ use crate::state::{self, Container, Status};
 
 /// Kills what is left of a container and removes processes, cgroup and state; then the `poststop` hooks run. Continues after failures and reports the
 /// first one.
-pub fn destroy(container: Container) -> Result<()> {
+pub fn destroy(mut container: Container) -> Result<()> {
+    let heir = hand_over::to_another(&mut container);
     let (dir, state) = (container.dir.clone(), container.state.clone());
     let mut first: Result<()> = Ok(());
     let mut note = |result: Result<()>| {
@@ -23,6 +25,10 @@ pub fn destroy(container: Container) -> Result<()> {
             first = result;
         }
     };
+    let heir = heir.unwrap_or_else(|error| {
+        note(Err(error));
+        None
+    });
     // While the proxy keeps its namespace there.
     note(crate::net::give_back(&state));
     if state.sandbox == state.id {
@@ -50,6 +56,9 @@ pub fn destroy(container: Container) -> Result<()> {
         }
     }
     if let Some(cgroup) = &state.cgroup {
+        if let Some(heir) = &heir {
+            note(hand_over::move_processes(cgroup, heir));
+        }
         note(cgroup.destroy());
     }
     note(container.remove());

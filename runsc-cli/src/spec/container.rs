@@ -3,14 +3,17 @@
 use std::path::Path;
 
 use anyhow::{Result, bail};
-use oci_spec::runtime::{Linux, LinuxDeviceType, LinuxNamespaceType, LinuxResources, Spec};
+use oci_spec::runtime::{
+    Linux, LinuxNamespaceType, LinuxPersonality, LinuxPersonalityDomain, LinuxResources, Spec,
+};
 
 use super::mounts::{self, TreeSource};
 use super::overlay::{Medium, Overlay};
-use super::{process, validate};
+use super::{devices, process, validate};
 use crate::boot::config::{
-    ContainerConfig, DeviceConfig, NamespaceConfig, PROTOCOL_VERSION, ResourceLimits, RootConfig,
+    ContainerConfig, IdMaps, NamespaceConfig, PROTOCOL_VERSION, ResourceLimits, RootConfig,
 };
+use crate::launch::userns::Mappings;
 
 /// What comes out of a spec.
 #[derive(Clone, Debug)]
@@ -28,6 +31,7 @@ pub fn translate(
     bundle: &Path,
     rootfs: &Path,
     overlay: &Overlay,
+    container_ids: Option<&Mappings>,
     preserved_fds: u32,
 ) -> Result<Translated> {
     let Some(spec_process) = spec.process() else {
@@ -44,6 +48,7 @@ pub fn translate(
         read_only: read_only || overlay.root != Medium::None,
         follow_host: false,
         scratch: false,
+        ids: None,
     }];
     let root_overlay = overlay.root.over(rootfs, &mut trees)?;
     let mut mount_list = Vec::new();
@@ -52,6 +57,7 @@ pub fn translate(
             mount,
             bundle,
             &overlay.mounts,
+            container_ids,
             &mut trees,
         )?);
     }
@@ -61,6 +67,11 @@ pub fn translate(
             version: PROTOCOL_VERSION,
             id: id.to_owned(),
             process: process::translate(spec_process, preserved_fds)?,
+            ids: container_ids.map(|ids| IdMaps {
+                users: ids.uids.clone(),
+                groups: ids.gids.clone(),
+            }),
+            personality: linux.map_or(0, personality),
             root: RootConfig {
                 read_only,
                 overlay: root_overlay,
@@ -88,7 +99,7 @@ pub fn translate(
             readonly_paths: linux
                 .and_then(|linux| linux.readonly_paths().clone())
                 .unwrap_or_default(),
-            devices: devices(linux)?,
+            devices: devices::translate(linux)?,
             sysctls: linux
                 .and_then(|linux| linux.sysctl().clone())
                 .unwrap_or_default()
@@ -129,40 +140,13 @@ fn namespaces(linux: Option<&Linux>) -> NamespaceConfig {
     }
 }
 
-fn devices(linux: Option<&Linux>) -> Result<Vec<DeviceConfig>> {
-    let mut list = Vec::new();
-    for device in linux
-        .and_then(|linux| linux.devices().as_ref())
-        .into_iter()
-        .flatten()
-    {
-        let Some(path) = mounts::clean(device.path()) else {
-            bail!(
-                "device path {:?} is not valid text",
-                device.path().display().to_string()
-            )
-        };
-        let number = |value: i64, what: &str| {
-            u32::try_from(value).map_err(|_| {
-                anyhow::anyhow!("device {path}: {what} number {value} is out of range")
-            })
-        };
-        list.push(DeviceConfig {
-            kind: match device.typ() {
-                LinuxDeviceType::B => 'b',
-                LinuxDeviceType::P => 'p',
-                LinuxDeviceType::U => 'u',
-                LinuxDeviceType::C | LinuxDeviceType::A => 'c',
-            },
-            major: number(device.major(), "major")?,
-            minor: number(device.minor(), "minor")?,
-            mode: device.file_mode().unwrap_or(0o666) & 0o7777,
-            uid: device.uid().unwrap_or(0),
-            gid: device.gid().unwrap_or(0),
-            path,
-        });
+/// `PER_*` of the spec's domain (`linux/personality.h`).
+fn personality(linux: &Linux) -> u32 {
+    const PER_LINUX32: u32 = 8;
+    match linux.personality().as_ref().map(LinuxPersonality::domain) {
+        Some(LinuxPersonalityDomain::PerLinux32) => PER_LINUX32,
+        Some(LinuxPersonalityDomain::PerLinux) | None => 0,
     }
-    Ok(list)
 }
 
 /// The limits that the guest can see. Negative and zero values mean unlimited.
@@ -232,6 +216,7 @@ mod tests {
             Path::new("/"),
             Path::new("/"),
             &Overlay::default(),
+            None,
             0,
         )
         .unwrap();

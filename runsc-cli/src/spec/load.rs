@@ -8,7 +8,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use oci_spec::runtime::{Process, Spec};
 use serde_json::Value;
 
-use super::capabilities;
+use super::{capabilities, idmap};
 use crate::report;
 
 /// Largest config file that is read: far above what engines write, far below what would hurt.
@@ -35,6 +35,8 @@ pub fn spec_from_str(text: &str) -> Result<Spec> {
         bail!("the top level is not a JSON object");
     }
     check_enums(&value)?;
+    // The typed spec does not know the mappings of mounts.
+    idmap::fold(&mut value)?;
     if let Some(process) = value.get_mut("process") {
         prepare_process(process);
     }
@@ -119,15 +121,6 @@ fn drop_unknown_capabilities(process: &mut Value) {
 /// Values that the typed spec would reject with a long list of alternatives: say what runc says instead.
 fn check_enums(spec: &Value) -> Result<()> {
     check_rlimits(spec.get("process").unwrap_or(&Value::Null))?;
-    for mount in array(spec, "mounts") {
-        // The typed spec does not know these fields: they must not be lost in silence.
-        if !array(mount, "uidMappings").is_empty() || !array(mount, "gidMappings").is_empty() {
-            bail!(
-                "mount {:?}: id-mapped mounts are not supported: remove the mappings from the mount",
-                text(mount, "destination")
-            );
-        }
-    }
     let linux = spec.get("linux").unwrap_or(&Value::Null);
     for namespace in array(linux, "namespaces") {
         let kind = text(namespace, "type");

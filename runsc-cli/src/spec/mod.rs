@@ -1,12 +1,15 @@
 //! The OCI spec: reading it ([`load`]), refusing what cannot be done ([`validate`]), and turning it into what the kernel is told
-//! ([`container`], [`process`], [`mounts`], [`overlay`]).
+//! ([`container`], [`process`], [`mounts`], [`idmap`], [`devices`], [`scheduling`], [`overlay`]).
 
 pub mod capabilities;
 pub mod container;
+pub mod devices;
+pub mod idmap;
 pub mod load;
 pub mod mounts;
 pub mod overlay;
 pub mod process;
+pub mod scheduling;
 pub mod seccomp;
 pub mod starter;
 pub mod validate;

@@ -1,12 +1,15 @@
 //! The spec's mounts: options to flags, as runc reads them.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow, bail};
 use oci_spec::runtime::Mount;
 
+use super::idmap;
 use super::overlay::Medium;
 use crate::boot::config::{MountConfig, MountKind};
+use crate::launch::userns::Mappings;
 use crate::report;
 
 /// `MS_*` bits of Linux (`linux/mount.h`).
@@ -124,8 +127,8 @@ pub struct Options {
     pub data: Vec<String>,
     /// `tmpcopyup`.
     pub copy_up: bool,
-    /// `idmap` or `ridmap` was given.
-    pub idmap: bool,
+    /// What follows `idmap=` or `ridmap=`; empty for the option alone.
+    pub idmap: Option<String>,
 }
 
 /// Reads a mount's options.
@@ -144,10 +147,17 @@ pub fn options<'a>(list: impl IntoIterator<Item = &'a str>) -> Options {
         } else {
             match option {
                 "tmpcopyup" => out.copy_up = true,
-                "idmap" | "ridmap" => out.idmap = true,
+                "idmap" | "ridmap" => out.idmap = Some(String::new()),
                 "rstrictatime" => out.recursive |= ms::STRICTATIME,
                 "rnostrictatime" => out.recursive &= !ms::STRICTATIME,
-                other => out.data.push(other.to_owned()),
+                other => match other
+                    .strip_prefix('r')
+                    .unwrap_or(other)
+                    .strip_prefix("idmap=")
+                {
+                    Some(ranges) => out.idmap = Some(ranges.to_owned()),
+                    None => out.data.push(other.to_owned()),
+                },
             }
         }
     }
@@ -169,7 +179,13 @@ pub fn known_options() -> Vec<&'static str> {
     names.extend(CLEARING.iter().map(|entry| entry.0));
     names.extend(PROPAGATION.iter().map(|entry| entry.0));
     names.extend(RECURSIVE.iter().map(|entry| entry.0));
-    names.extend(["tmpcopyup", "rstrictatime", "rnostrictatime"]);
+    names.extend([
+        "idmap",
+        "ridmap",
+        "tmpcopyup",
+        "rstrictatime",
+        "rnostrictatime",
+    ]);
     names.sort_unstable();
     names
 }
@@ -187,6 +203,8 @@ pub struct TreeSource {
     pub follow_host: bool,
     /// Only for the bytes of overlays: see [`super::overlay`].
     pub scratch: bool,
+    /// An id-mapped mount: owners on the host (inside) and what the mount makes of them (outside).
+    pub ids: Option<Mappings>,
 }
 
 /// Translates one mount. Bind mounts add a tree to `trees` (whose index the kernel gets; tree 0 is the root).
@@ -194,6 +212,7 @@ pub fn translate(
     mount: &Mount,
     bundle: &Path,
     overlay: &Medium,
+    container_ids: Option<&Mappings>,
     trees: &mut Vec<TreeSource>,
 ) -> Result<MountConfig> {
     let destination = destination(mount)?;
@@ -204,11 +223,12 @@ pub fn translate(
         .map(String::as_str)
         .collect();
     let parsed = options(list.iter().copied());
-    if parsed.idmap {
-        bail!(
-            "mount {destination:?}: id-mapped mounts are not supported: remove idmap from the mount"
-        );
-    }
+    let ids = parsed
+        .idmap
+        .as_deref()
+        .map(|text| idmap::read(text, container_ids))
+        .transpose()
+        .map_err(|error| anyhow!("mount {destination:?}: {error}"))?;
     let source = mount.source().clone().unwrap_or_default();
     let typ = mount.typ().as_deref().unwrap_or("");
     let failed = |what: String| {
@@ -218,8 +238,11 @@ pub fn translate(
         )
     };
     let bind = parsed.flags & ms::BIND != 0 || typ == "bind";
+    if ids.is_some() && !bind {
+        bail!("mount {destination:?}: only bind mounts can be id-mapped");
+    }
     let kind = if bind {
-        bind_tree(&bundle.join(&source), &parsed, overlay, trees)
+        bind_tree(&bundle.join(&source), &parsed, ids, overlay, trees)
             .map_err(|what| failed(what.to_string()))?
     } else {
         match typ {
@@ -242,11 +265,6 @@ pub fn translate(
             }
         }
     };
-    if parsed.copy_up {
-        report::warning(&format!(
-            "mount {destination:?}: tmpcopyup is not supported yet: the tmpfs begins empty"
-        ));
-    }
     if bind && !parsed.data.is_empty() {
         report::warning(&format!(
             "mount {destination:?}: options {} have no meaning for a bind mount",
@@ -286,6 +304,7 @@ fn shown(flags: u64) -> u64 {
 fn bind_tree(
     path: &Path,
     options: &Options,
+    ids: Option<Mappings>,
     overlay: &Medium,
     trees: &mut Vec<TreeSource>,
 ) -> Result<MountKind> {
@@ -308,6 +327,7 @@ fn bind_tree(
         read_only: read_only || *overlay != Medium::None,
         follow_host: options.propagation & (ms::SLAVE | ms::SHARED) != 0,
         scratch: false,
+        ids,
     });
     let overlay = overlay.over(&path, trees)?;
     Ok(MountKind::Tree {
@@ -315,11 +335,12 @@ fn bind_tree(
         directory: metadata.is_dir(),
         overlay,
         device: device_number(&metadata),
+        source: Some((metadata.dev(), metadata.ino())),
     })
 }
 
 fn device_number(metadata: &std::fs::Metadata) -> Option<(u32, u32)> {
-    use std::os::unix::fs::{FileTypeExt, MetadataExt};
+    use std::os::unix::fs::FileTypeExt;
     let kind = metadata.file_type();
     if !kind.is_char_device() && !kind.is_block_device() {
         return None;
@@ -402,7 +423,8 @@ mod tests {
     fn a_missing_bind_source_is_named_as_runc_does() {
         let mount =
             mount(r#"{"destination":"/mnt","type":"bind","source":"/nosuch","options":["bind"]}"#);
-        let error = translate(&mount, Path::new("/"), &Medium::None, &mut Vec::new()).unwrap_err();
+        let error =
+            translate(&mount, Path::new("/"), &Medium::None, None, &mut Vec::new()).unwrap_err();
         assert_eq!(
             error.to_string(),
             r#"unable to start container process: error during container init: error mounting "/nosuch" to rootfs at "/mnt": stat /nosuch: no such file or directory"#
@@ -412,8 +434,27 @@ mod tests {
     #[test]
     fn unknown_types_are_refused() {
         let mount = mount(r#"{"destination":"/mnt","type":"foofs","source":"foo"}"#);
-        let error = translate(&mount, Path::new("/"), &Medium::None, &mut Vec::new()).unwrap_err();
+        let error =
+            translate(&mount, Path::new("/"), &Medium::None, None, &mut Vec::new()).unwrap_err();
         assert!(error.to_string().ends_with("no such device"), "{error}");
+    }
+
+    #[test]
+    fn id_mapped_mounts_have_their_mappings() {
+        let ids = |options: &str| {
+            let mount = mount(&format!(
+                r#"{{"destination":"/m","type":"bind","source":"/tmp","options":[{options}]}}"#
+            ));
+            let mut trees = Vec::new();
+            translate(&mount, Path::new("/"), &Medium::None, None, &mut trees)
+                .map(|_| trees.remove(0).ids)
+        };
+        let own = ids(r#""bind","ridmap=uids=0-5-1;gids=0-6-1""#)
+            .unwrap()
+            .unwrap();
+        assert_eq!((own.uids, own.gids), (vec![(0, 5, 1)], vec![(0, 6, 1)]));
+        assert!(ids(r#""bind","idmap""#).is_err());
+        assert_eq!(ids(r#""bind""#).unwrap(), None);
     }
 
     #[test]
@@ -426,15 +467,20 @@ mod tests {
             read_only: false,
             follow_host: false,
             scratch: false,
+            ids: None,
         }];
-        let config = translate(&mount, Path::new("/"), &Medium::None, &mut trees).unwrap();
+        let config = translate(&mount, Path::new("/"), &Medium::None, None, &mut trees).unwrap();
         assert_eq!(
             config.kind,
             MountKind::Tree {
                 index: 1,
                 directory: false,
                 overlay: OverlayMode::None,
-                device: Some((1, 3))
+                device: Some((1, 3)),
+                source: Some({
+                    let null = std::fs::metadata("/dev/null").unwrap();
+                    (null.dev(), null.ino())
+                }),
             }
         );
         assert_eq!(config.flags, ms::RDONLY | ms::RELATIME);

@@ -134,6 +134,7 @@ impl Medium {
                     read_only: false,
                     follow_host: false,
                     scratch: true,
+                    ids: None,
                 });
                 trees.len() - 1
             }

@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 use oci_spec::runtime::Process;
 
-use super::capabilities;
+use super::{capabilities, scheduling};
 use crate::boot::config::{ProcessConfig, RlimitConfig, UserConfig};
 use crate::report;
 
@@ -123,12 +123,7 @@ pub fn translate(process: &Process, preserved_fds: u32) -> Result<ProcessConfig>
             "process.apparmorProfile is not applied: guest processes make no host calls that it could confine",
         );
     }
-    if process.scheduler().is_some() {
-        report::warning("process.scheduler is not supported and was ignored");
-    }
-    if process.io_priority().is_some() {
-        report::warning("process.ioPriority is not supported and was ignored");
-    }
+    let (policy, nice) = scheduling::policy(process)?;
     if process.exec_cpu_affinity().is_some() {
         report::warning("process.execCPUAffinity is not supported and was ignored");
     }
@@ -177,7 +172,9 @@ pub fn translate(process: &Process, preserved_fds: u32) -> Result<ProcessConfig>
             ))
         }),
         oom_score_adj: process.oom_score_adj(),
-        nice: own_nice(),
+        nice: nice.unwrap_or_else(own_nice),
+        policy,
+        io_priority: scheduling::io_priority(process)?,
         mortal_init: false,
         preserved_fds,
     })

@@ -192,7 +192,14 @@ fn linux_fields(linux: &Linux, namespaces: &HashSet<LinuxNamespaceType>) -> Resu
         bail!("selinux label is specified in config, but selinux is disabled or not supported");
     }
     for (present, name) in [
-        (linux.personality().is_some(), "linux.personality"),
+        (
+            linux
+                .personality()
+                .as_ref()
+                .and_then(|personality| personality.flags().as_ref())
+                .is_some_and(|flags| !flags.is_empty()),
+            "linux.personality.flags",
+        ),
         (
             linux
                 .time_offsets()

@@ -3,6 +3,8 @@
 //! `state.json` is replaced atomically, so it can be read without the lock; whoever changes it holds the lock ([`Container::open`]). Whether a
 //! container still runs is never stored: it is the proxy process's being alive.
 
+#[cfg(test)]
+mod compatibility;
 pub mod id;
 pub mod lock;
 pub mod root;

@@ -119,7 +119,7 @@ pub fn get(file: &File) -> i16 {
 /// Whether others have the file open in a way that a lease of this kind rules out (`check_conflicting_open`).
 fn opened_otherwise(inode: &Inode, kind: i16) -> bool {
     if kind == F_RDLCK {
-        inode.state.write_count.writers() > 0
+        inode.shared.write_count.writers() > 0
     } else {
         inode.state.watches.opens() > 1
     }

@@ -3,6 +3,7 @@
 pub mod anon;
 pub mod cgroup_view;
 pub mod config;
+pub mod copy_tree;
 pub mod dev;
 pub mod devpts;
 pub mod dnotify;

@@ -5,7 +5,7 @@
 //!
 //! Lock order: a namespace's maps are a leaf.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use parking_lot::RwLock;
 
@@ -98,6 +98,23 @@ pub struct UserNamespace {
     maps: RwLock<Maps>,
 }
 
+/// What the ids of the initial namespace are on the host, if that is to be seen.
+struct OuterMaps {
+    users: Map,
+    groups: Map,
+}
+
+impl OuterMaps {
+    const fn of(&self, kind: IdKind) -> &Map {
+        match kind {
+            IdKind::User => &self.users,
+            IdKind::Group => &self.groups,
+        }
+    }
+}
+
+static OUTER: OnceLock<OuterMaps> = OnceLock::new();
+
 static INITIAL: LazyLock<Arc<UserNamespace>> = LazyLock::new(|| {
     let all = || {
         Map(vec![Extent {
@@ -164,11 +181,44 @@ impl UserNamespace {
     pub const fn is_initial(&self) -> bool {
         self.parent.is_none()
     }
+    /// Ids of the initial namespace are the sandbox's, as far as it has them. -1 is what has no owner in the sandbox.
+    fn initial_id(&self, kind: IdKind, id: u32) -> Option<u32> {
+        if id == u32::MAX {
+            return None;
+        }
+        match OUTER.get() {
+            None => Some(id),
+            Some(outer) => outer.of(kind).down(id).map(|_| id),
+        }
+    }
+
+    /// The initial namespace is one of the host's, with these ids (in the sandbox, on the host, count): no others exist, and `uid_map` and `gid_map` show
+    /// them. The first call counts.
+    pub fn set_outer_maps(users: &[(u32, u32, u32)], groups: &[(u32, u32, u32)]) {
+        let map = |ranges: &[(u32, u32, u32)], outside: bool| {
+            let extent = |&(first, lower, count): &(u32, u32, u32)| Extent {
+                first,
+                lower: if outside { lower } else { first },
+                count,
+            };
+            Map(ranges.iter().map(extent).collect())
+        };
+        let outer = OuterMaps {
+            users: map(users, true),
+            groups: map(groups, true),
+        };
+        if OUTER.set(outer).is_ok() {
+            let initial = Self::initial();
+            let mut maps = initial.maps.write();
+            (maps.users, maps.groups) = (map(users, false), map(groups, false));
+        }
+    }
+
     /// The sandbox's id for a user that a member names; `None`: there is none, or `id` is -1.
     #[must_use]
     pub fn kuid(&self, id: u32) -> Option<u32> {
         if self.is_initial() {
-            return (id != u32::MAX).then_some(id);
+            return self.initial_id(IdKind::User, id);
         }
         self.maps.read().users.down(id)
     }
@@ -176,7 +226,7 @@ impl UserNamespace {
     #[must_use]
     pub fn kgid(&self, id: u32) -> Option<u32> {
         if self.is_initial() {
-            return (id != u32::MAX).then_some(id);
+            return self.initial_id(IdKind::Group, id);
         }
         self.maps.read().groups.down(id)
     }
@@ -184,7 +234,7 @@ impl UserNamespace {
     #[must_use]
     pub fn uid(&self, kuid: u32) -> Option<u32> {
         if self.is_initial() {
-            return Some(kuid);
+            return self.initial_id(IdKind::User, kuid);
         }
         self.maps.read().users.up(kuid)
     }
@@ -192,7 +242,7 @@ impl UserNamespace {
     #[must_use]
     pub fn gid(&self, kgid: u32) -> Option<u32> {
         if self.is_initial() {
-            return Some(kgid);
+            return self.initial_id(IdKind::Group, kgid);
         }
         self.maps.read().groups.up(kgid)
     }
@@ -259,7 +309,10 @@ impl UserNamespace {
         } else {
             Some(seen_from)
         };
-        let extents = {
+        let outer = OUTER.get().filter(|_| below.is_none());
+        let extents = if let Some(outer) = outer {
+            outer.of(kind).0.clone()
+        } else {
             let maps = self.maps.read();
             match kind {
                 IdKind::User => maps.users.0.clone(),

@@ -160,21 +160,26 @@ pub trait XattrOps: Send + Sync {
     fn list(&self) -> Result<Vec<Vec<u8>>>;
 }
 
-/// Kernel state that hangs off an inode whatever its file system. Each part is filled in by its owner.
+/// Kernel state of a file: one for a file of the host, however many trees and containers show it. Each part is filled in by its owner.
 #[derive(Default)]
-pub struct InodeState {
+pub struct SharedState {
     /// The open pipe of a FIFO.
     pub fifo: Mutex<Weak<crate::fs::pipe::Pipe>>,
     /// The socket bound to a socket node.
     pub socket: Mutex<Option<Weak<dyn Any + Send + Sync>>>,
     /// File locks (POSIX, OFD, flock).
     pub locks: crate::fs::locks::InodeLocks,
+    /// Who writes or runs it.
+    pub write_count: super::WriteCount,
+}
+
+/// Kernel state that hangs off an inode whatever its file system. Each part is filled in by its owner.
+#[derive(Default)]
+pub struct InodeState {
     /// Held while names of this directory are looked up in the file system or changed (`i_rwsem`).
     pub names: Mutex<()>,
     /// Made by O_TMPFILE without O_EXCL: may be given a name although it has none.
     pub linkable: AtomicBool,
-    /// Who writes or runs it.
-    pub write_count: super::WriteCount,
     /// Leases.
     pub leases: crate::fs::leases::Leases,
     /// inotify watches.
@@ -187,16 +192,28 @@ pub struct Inode {
     ops: Box<dyn InodeOps>,
     /// What belongs to every inode.
     pub state: InodeState,
+    /// What belongs to the file that it shows.
+    pub shared: Arc<SharedState>,
 }
 
 impl Inode {
     /// An inode of `fs`.
     #[must_use]
     pub fn new(fs: Weak<dyn FileSystem>, ops: Box<dyn InodeOps>) -> Arc<Self> {
+        Self::showing(fs, ops, Arc::default())
+    }
+    /// An inode of `fs` for a file that others may show as well.
+    #[must_use]
+    pub fn showing(
+        fs: Weak<dyn FileSystem>,
+        ops: Box<dyn InodeOps>,
+        shared: Arc<SharedState>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             fs,
             ops,
             state: InodeState::default(),
+            shared,
         })
     }
     /// Its file system, unless that is gone (anonymous inodes have none).

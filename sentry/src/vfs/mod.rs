@@ -48,7 +48,9 @@ pub use dentry::Dentry;
 pub use fd_table::{Fd, FdFlags, FdTable, NR_OPEN};
 pub use file::{DirEntry, File, FileOps, IoCx, Mappable, SeekFrom};
 pub use fs_context::FsContext;
-pub use inode::{DirOps, Inode, InodeOps, Link, NodeKind, OpenHow, SymlinkOps, XattrOps};
+pub use inode::{
+    DirOps, Inode, InodeOps, Link, NodeKind, OpenHow, SharedState, SymlinkOps, XattrOps,
+};
 pub use io::{KernelSink, KernelSource, Sink, Source};
 pub use link::link_at;
 pub use mount::{

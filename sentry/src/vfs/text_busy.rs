@@ -43,7 +43,7 @@ impl TextHold {
         if inode.file_type()? != S_IFREG {
             return Ok(None);
         }
-        let count = &inode.state.write_count;
+        let count = &inode.shared.write_count;
         count.change(|n| (n >= 0).then(|| n.saturating_add(1)))?;
         Ok(Some(Self {
             inode: inode.clone(),
@@ -53,7 +53,7 @@ impl TextHold {
     }
     /// For running: `ETXTBSY` while somebody has it open for writing.
     pub fn run(inode: &Arc<Inode>) -> Result<Self> {
-        let count = &inode.state.write_count;
+        let count = &inode.shared.write_count;
         count.change(|n| (n <= 0).then(|| n.saturating_sub(1)))?;
         Ok(Self {
             inode: inode.clone(),
@@ -74,7 +74,7 @@ impl TextHold {
 
 impl Drop for TextHold {
     fn drop(&mut self) {
-        let count = &self.inode.state.write_count;
+        let count = &self.inode.shared.write_count;
         count.0.fetch_sub(self.share, Ordering::AcqRel);
         if let Some(mount) = &self.mount {
             mount.remove_writer();

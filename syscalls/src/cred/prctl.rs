@@ -241,7 +241,7 @@ fn ambient(cx: &CurrentTask, command: u64, args: [u64; 3]) -> SysResult<i64> {
     }
 }
 
-/// `personality(2)`: the value is kept and shown; of its bits none changes what the sentry does.
+/// `personality(2)`: the value is kept and shown; `uname(2)` and the loader's randomisation heed it.
 pub async fn personality(cx: &CurrentTask, value: u32) -> SysResult<u32> {
     let mut misc = cx.misc.lock();
     let old = misc.personality;

@@ -144,7 +144,7 @@ pub async fn flock(cx: &CurrentTask, fd: Fd, operation: u32) -> SysResult<()> {
     if operation & LOCK_NB != 0 {
         return Ok(locks::flock::set(&file, kind)?);
     }
-    let queue = file.inode().state.locks.queue();
+    let queue = file.inode().shared.locks.queue();
     cx.block_until(&[(queue, Events::IN)], None, || {
         Ok(locks::flock::set(&file, kind)?)
     })

@@ -38,6 +38,10 @@ pub struct Start {
     pub oom_score_adj: i32,
     /// Nice value.
     pub nice: i32,
+    /// Scheduling policy (`SCHED_*`).
+    pub policy: i32,
+    /// I/O priority as `ioprio_set(2)` has it.
+    pub io_priority: i32,
     /// Seccomp profile.
     pub seccomp: SeccompState,
 }
@@ -137,6 +141,8 @@ pub async fn start(
         comm: program.comm.clone(),
         timer_slack_ns: 50_000,
         nice: start.nice,
+        scheduler: (start.policy, 0),
+        ioprio: start.io_priority,
         ..TaskMisc::default()
     };
     let task = Task::new(

@@ -106,7 +106,7 @@ const RULES: &[Rule] = &[
     Rule {
         krate: "harness",
         ours: &[],
-        outside: &["nix"],
+        outside: &["nix", "serde_json"],
     },
     Rule {
         krate: "syscall-conformance",
@@ -122,11 +122,13 @@ const RULES: &[Rule] = &[
         krate: "engines",
         ours: &["harness"],
         outside: &[
+            "futures-util",
             "hyper-util",
             "nix",
             "prost",
             "serde_json",
             "tokio",
+            "tokio-tungstenite",
             "tonic",
             "tonic-prost",
             "tower",

@@ -520,16 +520,56 @@ fn a_member_dies(bench: &mut Bench) -> Result<(), String> {
     delete(bench, &["b", "pod"])
 }
 
-/// The sandbox ends with its first container.
+/// The sandbox goes on without its first container, as long as one is left; each that goes takes only its own along.
 fn the_first_container_is_deleted(bench: &mut Bench) -> Result<(), String> {
     pod(bench)?;
-    member(bench, "a", IDLE)?;
-    ok(bench, &["delete", "--force", "pod"])?;
+    let of_crio = |config: &mut Value| {
+        config["annotations"] = json!({"io.kubernetes.cri-o.ContainerType": "container", "io.kubernetes.cri-o.SandboxID": "pod"});
+        config["linux"]["namespaces"] = json!([{"type": "pid"}, {"type": "ipc"}, {"type": "uts"}, {"type": "mount"}, {"type": "network"}]);
+    };
+    for id in ["a", "b", "c"] {
+        launched(bench, id, IDLE, of_crio)?;
+    }
+    check(helpers(bench, "boot") == 1, "more than one sandbox")?;
+    for (gone, left) in [
+        ("pod", &["a", "b", "c"][..]),
+        ("a", &["b", "c"]),
+        ("b", &["c"]),
+    ] {
+        ok(bench, &["delete", "--force", gone])?;
+        let directory = format!("/sys/fs/cgroup/memory{}", cgroup(bench, gone));
+        check(
+            !std::path::Path::new(&directory).exists(),
+            format!("the cgroup of {gone} is left"),
+        )?;
+        for id in left {
+            check(
+                bench.status(id) == "running",
+                format!("{id} went with {gone}"),
+            )?;
+            is(bench, id, "echo fine", "fine\n")?;
+            let shown = ok(bench, &["ps", "--format", "json", id])?;
+            check(shown.trim() != "[]", format!("ps {id}: {shown}"))?;
+            for command in ["pause", "resume"] {
+                ok(bench, &[command, id])?;
+            }
+        }
+        check(helpers(bench, "boot") == 1, "the sandbox is gone")?;
+    }
+    // One more joins what the first has left, under the first one's name.
+    launched(bench, "a", IDLE, of_crio)?;
+    check(helpers(bench, "boot") == 1, "a second sandbox")?;
+    is(bench, "a", "echo again", "again\n")?;
+    ok(bench, &["kill", "c", "KILL"])?;
     check(
-        bench.eventually(|bench| bench.status("a") == "stopped"),
-        "a goes on",
+        bench.eventually(|bench| bench.status("c") == "stopped"),
+        "c goes on",
     )?;
-    delete(bench, &["a"])
+    is(bench, "a", "echo still", "still\n")?;
+    ok(bench, &["delete", "c"])?;
+    is(bench, "a", "echo still", "still\n")?;
+    delete(bench, &["a"])?;
+    check(helpers(bench, "boot") == 0, "the sandbox is left")
 }
 
 fn sandboxes_that_are_not_there(bench: &mut Bench) -> Result<(), String> {

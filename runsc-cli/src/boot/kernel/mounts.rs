@@ -5,10 +5,11 @@ use std::sync::Arc;
 use ::gofer::client::Client;
 use abi::fs::{MS_REC, MS_SHARED, MS_UNBINDABLE, S_IFDIR, makedev};
 use sentry::error::{Errno, Result};
+use sentry::fs::copy_tree::copy_tree;
 use sentry::fs::dev::{CONSOLE_RDEV, DEFAULT_DIRS, DEFAULT_LINKS, DEFAULT_NODES};
 use sentry::fs::devpts::{DevptsFs, DevptsOptions};
 use sentry::fs::gofer::watch::Watches;
-use sentry::fs::gofer::{GoferFs, HostAccess, Scratch, Trust};
+use sentry::fs::gofer::{GoferFs, HostAccess, Scratch, SharedTrees, TreeId, Trust};
 use sentry::fs::tmpfs::{Options, Tmpfs};
 use sentry::fs::{cgroup_view, proc, sysfs};
 use sentry::kernel::{Kernel, VisibleResources};
@@ -47,14 +48,23 @@ fn mount_flags(bits: u64) -> MountFlags {
 }
 
 impl Sources<'_> {
-    fn tree(&self, index: u32, overlay: OverlayMode) -> Result<Arc<dyn FileSystem>> {
+    fn tree(
+        &self,
+        index: u32,
+        overlay: OverlayMode,
+        source: Option<TreeId>,
+    ) -> Result<Arc<dyn FileSystem>> {
         let trust = match (overlay, &self.watches) {
             (OverlayMode::Memory | OverlayMode::File { .. }, _) => Trust::Exclusive,
             (OverlayMode::None, Some(watches)) => Trust::Watches(watches.clone()),
             (OverlayMode::None, None) => Trust::Nothing,
         };
+        // What is written to an overlay is this container's alone.
+        let shared = source
+            .filter(|_| overlay == OverlayMode::None)
+            .map(|source| self.kernel.extensions.get::<SharedTrees>().of(source));
         let lower: Arc<dyn FileSystem> =
-            GoferFs::attach(self.client.clone(), index, trust, self.host_access)?;
+            GoferFs::attach(self.client.clone(), index, trust, self.host_access, shared)?;
         let sized = |size: u64| Options {
             size: Some(size),
             inodes: Some(0),
@@ -78,7 +88,12 @@ impl Sources<'_> {
     /// `mode` is what a tmpfs has for its root unless the mount says otherwise.
     fn file_system(&self, mount: &MountConfig, mode: Option<u32>) -> Result<Arc<dyn FileSystem>> {
         Ok(match &mount.kind {
-            MountKind::Tree { index, overlay, .. } => self.tree(*index, *overlay)?,
+            MountKind::Tree {
+                index,
+                overlay,
+                source,
+                ..
+            } => self.tree(*index, *overlay, *source)?,
             MountKind::Tmpfs | MountKind::Devtmpfs => {
                 let mut options = Options::parse(&mount.data, self.resources.memory)?;
                 options.mode = options.mode.or(mode);
@@ -225,7 +240,7 @@ pub(super) fn build(
     config: &ContainerConfig,
 ) -> std::result::Result<Arc<MountNamespace>, ControlError> {
     let root_fs = sources
-        .tree(0, config.root.overlay)
+        .tree(0, config.root.overlay, None)
         .map_err(|errno| failed("root file system", errno))?;
     let root_mount = Mount::of(root_fs, MountFlags::empty(), b"rootfs");
     let namespace = MountNamespace::new(root_mount.clone());
@@ -256,6 +271,10 @@ pub(super) fn build(
         );
         let point = mount_point(cx, &mount.destination, directory)
             .map_err(|errno| failed(&what(), errno))?;
+        if mount.copy_up && matches!(mount.kind, MountKind::Tmpfs) {
+            copy_tree(cx, point.inode(), &file_system.root())
+                .map_err(|errno| failed(&format!("{}: tmpcopyup", what()), errno))?;
+        }
         let attached = Mount::of(
             file_system,
             mount_flags(mount.flags),

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use abi::fs::{O_RDONLY, S_IFDIR};
 use nix::libc;
@@ -92,6 +93,10 @@ fn environment(given: &[String], home: &str) -> Result<Vec<String>> {
     }
     Ok(env)
 }
+
+/// The spec's `personality`, which each process that the container is given begins with; in the container's extensions.
+#[derive(Default)]
+pub(super) struct Personality(pub(super) AtomicU32);
 
 /// Makes the process; it does not run yet.
 pub(super) async fn prepare(
@@ -213,6 +218,8 @@ pub(super) async fn prepare(
         files,
         oom_score_adj: config.oom_score_adj.unwrap_or(0),
         nice: config.nice.clamp(-20, 19),
+        policy: config.policy,
+        io_priority: config.io_priority,
         seccomp,
     };
     let task = start(kernel, container, request)
@@ -225,10 +232,13 @@ pub(super) async fn prepare(
             ),
             errno => cannot_execute(&program, errno),
         })?;
+    task.misc.lock().personality = container
+        .extensions
+        .get::<Personality>()
+        .0
+        .load(Ordering::Relaxed);
     if config.mortal_init {
-        task.group
-            .unshielded
-            .store(true, std::sync::atomic::Ordering::Relaxed);
+        task.group.unshielded.store(true, Ordering::Relaxed);
     }
     if let Some(tty) = terminal {
         tty.make_controlling(&task).map_err(|errno| {

@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::future::poll_fn;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Once, OnceLock, Weak};
 use std::task::Poll;
 
@@ -28,6 +29,7 @@ use sentry::task::namespaces::{
 };
 use sentry::task::pids::PidsController;
 use sentry::task::seccomp::Program;
+use sentry::task::user_ns::UserNamespace;
 use sentry::task::{ExitStatus as KernelStatus, PidNamespace, Task, ThreadGroup};
 use sentry::wait::Events;
 use syscalls::strace::filter;
@@ -290,6 +292,9 @@ impl Sandbox {
             cgroup: CgroupNamespace::initial(),
             pid_for_children: pid_namespace.clone(),
         });
+        if let Some(ids) = &config.ids {
+            UserNamespace::set_outer_maps(&ids.users, &ids.groups);
+        }
         let extensions = sentry::kernel::Extensions::default();
         extensions
             .get::<CgroupLimits>()
@@ -297,6 +302,10 @@ impl Sandbox {
         extensions
             .get::<PidsController>()
             .set_max(config.limits.pids);
+        extensions
+            .get::<process::Personality>()
+            .0
+            .store(config.personality, Ordering::Relaxed);
         set_sysctls(&extensions, &namespaces, &config.sysctls)?;
         let container = Arc::new(Container {
             id: config.id.clone(),

@@ -62,6 +62,12 @@ impl Registry {
         self.0.write().insert((class, major, minor), opener);
     }
 
+    /// Whether there is a driver for a device.
+    #[must_use]
+    pub fn has(&self, class: Class, rdev: u64) -> bool {
+        self.find(class, rdev).is_some()
+    }
+
     fn find(&self, class: Class, rdev: u64) -> Option<Opener> {
         let table = self.0.read();
         table

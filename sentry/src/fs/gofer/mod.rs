@@ -1,6 +1,7 @@
 //! The file system behind the gofer: the container's root and its bind mounts.
 //!
 //! - [`special`]: sockets and FIFOs of the host.
+//! - [`SharedTrees`]: locks, FIFOs and sockets of a volume that several containers, or one in two places, have mounted.
 //! - [`Scratch`]: a directory for files without names.
 //! - [`GoferFs`]: one tree of one gofer. [`node::Node`]: its inodes. [`file::GoferFile`]: open files over donated descriptors.
 //! - [`Trust`]: what is believed of what was said before. [`watch::Watches`]: what the host tells of changes; [`dir_state::DirState`]: what is known
@@ -10,7 +11,7 @@
 //! writes of others are not told: they are read from a donated descriptor where there is one, else asked for, once in each
 //! [`moment`](crate::vfs::moment).
 //!
-//! Lock order: a node's `watching`, a directory's state, descriptors and attributes are leaves, as is `inodes`; messages are sent with none of them held
+//! Lock order: a node's `watching`, a directory's state, descriptors and attributes are leaves; `inodes` → [`SharedFiles`]; messages are sent with none of them held
 //! (the VFS holds the `names` of the directory that it looks into or changes).
 
 mod attrs;
@@ -20,6 +21,7 @@ mod file;
 mod names;
 mod node;
 mod scratch;
+mod shared;
 pub mod special;
 pub mod watch;
 
@@ -35,6 +37,8 @@ use crate::vfs::{FileSystem, Inode};
 use attrs::Under;
 use node::Node;
 pub use scratch::Scratch;
+use shared::SharedFiles;
+pub use shared::{SharedTrees, TreeId};
 pub use special::HostAccess;
 use watch::Watches;
 
@@ -58,16 +62,19 @@ pub struct GoferFs {
     inodes: Mutex<HashMap<(u64, u64), Weak<Inode>>>,
     root: Mutex<Option<Arc<Inode>>>,
     dev: u64,
+    /// What its files have in common with other trees of the same source.
+    shared: Option<Arc<SharedFiles>>,
     me: Weak<Self>,
 }
 
 impl GoferFs {
-    /// Attaches tree number `tree`.
+    /// Attaches tree number `tree`. `shared` is for a tree whose source others may show as well.
     pub fn attach(
         client: Client,
         tree: u32,
         trust: Trust,
         host_access: HostAccess,
+        shared: Option<Arc<SharedFiles>>,
     ) -> Result<Arc<Self>> {
         let entry = client.attach(tree)?;
         let dev = entry.attr.dev;
@@ -78,6 +85,7 @@ impl GoferFs {
             inodes: Mutex::default(),
             root: Mutex::new(None),
             dev,
+            shared,
             me: me.clone(),
         });
         let root = fs.inode(entry, Under::default());
@@ -99,7 +107,11 @@ impl GoferFs {
             inodes.retain(|_, inode| inode.strong_count() > 0);
         }
         let weak: Weak<dyn FileSystem> = self.me.clone();
-        let inode = Inode::new(weak, Box::new(Node::new(self, entry, under)));
+        let node = Box::new(Node::new(self, entry, under));
+        let inode = match &self.shared {
+            Some(shared) => Inode::showing(weak, node, shared.of(key)),
+            None => Inode::new(weak, node),
+        };
         inodes.insert(key, Arc::downgrade(&inode));
         inode
     }

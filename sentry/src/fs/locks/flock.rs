@@ -7,7 +7,7 @@ use crate::vfs::File;
 /// LOCK_SH, LOCK_EX, or with `None` LOCK_UN. `EAGAIN` if another description's lock is in the way: to wait, try again when the inode's queue is
 /// notified. A lock of another kind that the description has is given up first, and stays lost if the new one cannot be had (flock(2)).
 pub fn set(file: &File, kind: Option<Kind>) -> Result<()> {
-    let locks = &file.inode().state.locks;
+    let locks = &file.inode().shared.locks;
     let (result, gave_up) = {
         let mut flocks = locks.flocks.lock();
         if let Some(kind) = kind

@@ -53,7 +53,7 @@ pub fn release_file(file: &File) {
 }
 
 fn release_description(inode: &Arc<Inode>, id: u64) {
-    let locks = &inode.state.locks;
+    let locks = &inode.shared.locks;
     let had_ranges = locks.ranges.lock().remove_owner(Owner::Description(id));
     let had_flock = flock::remove(locks, id);
     if had_ranges || had_flock {

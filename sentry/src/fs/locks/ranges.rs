@@ -131,7 +131,7 @@ pub struct Conflict {
 
 /// F_SETLK, F_OFD_SETLK: `EAGAIN` if another's lock is in the way, `ENOLCK` if there are too many.
 pub fn set(inode: &Inode, request: &Request) -> Result<()> {
-    let locks = &inode.state.locks;
+    let locks = &inode.shared.locks;
     let gave_up = locks.ranges.lock().apply(request)?;
     if gave_up {
         locks.released();
@@ -142,13 +142,13 @@ pub fn set(inode: &Inode, request: &Request) -> Result<()> {
 /// F_GETLK, F_OFD_GETLK: the first lock in the way.
 #[must_use]
 pub fn test(inode: &Inode, request: &Request) -> Option<Conflict> {
-    let ranges = inode.state.locks.ranges.lock();
+    let ranges = inode.shared.locks.ranges.lock();
     ranges.conflict(request).map(|(_, conflict)| conflict)
 }
 
 /// A descriptor of `inode` was closed in a table: all of the table's POSIX locks on it go (fcntl(2)).
 pub fn release_posix(inode: &Inode, files: &Arc<FdTable>) {
-    let locks = &inode.state.locks;
+    let locks = &inode.shared.locks;
     let had = locks.ranges.lock().remove_owner(Owner::of_table(files));
     if had {
         locks.released();

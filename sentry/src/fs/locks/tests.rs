@@ -14,7 +14,7 @@ fn request(owner: u64, kind: Option<Kind>, start: i64, len: i64) -> Request {
 }
 
 fn held(inode: &Inode) -> Vec<(i64, i64, Kind)> {
-    let (ranges, _) = inode.state.locks.list();
+    let (ranges, _) = inode.shared.locks.list();
     ranges
         .iter()
         .map(|(_, c)| (c.range.start(), c.range.len(), c.kind))

@@ -48,7 +48,7 @@ impl Waiting {
     /// Where to wait between attempts.
     #[must_use]
     pub fn queue(&self) -> WaitQueue {
-        self.inode.state.locks.queue().clone()
+        self.inode.shared.locks.queue().clone()
     }
     /// Tries to lock: `EAGAIN` to wait, `EDEADLK` if waiting would be for ever.
     pub fn attempt(&mut self) -> Result<()> {
@@ -95,7 +95,7 @@ impl Drop for Waiting {
 }
 
 fn holder(inode: &Inode, request: &Request) -> Option<Owner> {
-    let ranges = inode.state.locks.ranges.lock();
+    let ranges = inode.shared.locks.ranges.lock();
     ranges.conflict(request).map(|(owner, _)| owner)
 }
 

@@ -112,7 +112,8 @@ impl Overlay {
     }
 }
 
-fn copy_xattrs(lower: &Inode, upper: &Inode) -> Result<()> {
+/// Copies extended attributes, as far as `upper` has a place for them.
+pub(in crate::fs) fn copy_xattrs(lower: &Inode, upper: &Inode) -> Result<()> {
     let (Some(from), Some(to)) = (lower.ops().as_xattr(), upper.ops().as_xattr()) else {
         return Ok(());
     };
@@ -172,7 +173,8 @@ fn store(to: &dyn FileOps, at: u64, bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
-fn copy_content(lower: &Arc<Inode>, upper: &Arc<Inode>, size: u64) -> Result<()> {
+/// Copies the first `size` bytes of a regular file; holes stay holes.
+pub(in crate::fs) fn copy_content(lower: &Arc<Inode>, upper: &Arc<Inode>, size: u64) -> Result<()> {
     let io = IoCx {
         task: None,
         flags: 0,

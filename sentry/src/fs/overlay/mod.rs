@@ -27,6 +27,8 @@ use parking_lot::Mutex;
 use crate::error::Result;
 use crate::vfs::{FileSystem, Inode, anonymous_dev};
 
+pub(super) use copy_up::{copy_content, copy_xattrs};
+
 use node::Node;
 
 /// `OVERLAYFS_SUPER_MAGIC`.

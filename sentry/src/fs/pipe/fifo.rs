@@ -13,7 +13,7 @@ use crate::vfs::Inode;
 pub fn open_fifo(inode: &Arc<Inode>, flags: u32, nameless: bool) -> Result<PipeEnd> {
     let ino = inode.attr()?.ino;
     let pipe = {
-        let mut slot = inode.state.fifo.lock();
+        let mut slot = inode.shared.fifo.lock();
         match slot.upgrade() {
             Some(pipe) => pipe,
             None => {

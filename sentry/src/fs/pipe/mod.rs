@@ -123,7 +123,7 @@ impl Pipe {
 pub fn open_pair(flags: u32, uid: u32, gid: u32) -> (Arc<File>, Arc<File>) {
     let pipe = Pipe::new();
     let inode = anon::inode(S_IFIFO | 0o600, uid, gid);
-    *inode.state.fifo.lock() = Arc::downgrade(&pipe);
+    *inode.shared.fifo.lock() = Arc::downgrade(&pipe);
     let ino = inode.attr().map_or(0, |attr| attr.ino);
     let reader = PipeEnd::open(&pipe, true, false, ino);
     let writer = PipeEnd::open(&pipe, false, true, ino);

@@ -129,7 +129,7 @@ pub(super) fn bind(task: &CurrentTask, socket: &Arc<UnixSocket>, addr: &[u8]) ->
         Target::Path(path) => {
             let inode = make_node(task, &path)?;
             let bound: Bound = Arc::downgrade(socket) as Bound;
-            *inode.state.socket.lock() = Some(bound);
+            *inode.shared.socket.lock() = Some(bound);
             let mut shown = with_family(&path);
             shown.push(0);
             Name::Path {
@@ -203,7 +203,7 @@ pub(super) fn find(
             if attr.file_type() != S_IFSOCK {
                 return Err(Errno::ECONNREFUSED);
             }
-            let bound = inode.state.socket.lock().clone();
+            let bound = inode.shared.socket.lock().clone();
             bound
                 .and_then(|bound| bound.upgrade())
                 .and_then(|any| any.downcast::<UnixSocket>().ok())

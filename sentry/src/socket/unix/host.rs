@@ -58,7 +58,7 @@ impl UnixSocket {
         let path = address::look_up(task, path).ok()?;
         let inode = path.inode();
         let attr = inode.attr().ok()?;
-        if attr.file_type() != S_IFSOCK || inode.state.socket.lock().is_some() {
+        if attr.file_type() != S_IFSOCK || inode.shared.socket.lock().is_some() {
             return None;
         }
         check_access(&attr, &task.creds(), Access::WRITE).ok()?;

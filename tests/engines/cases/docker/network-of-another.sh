@@ -8,7 +8,7 @@ code beside --rm base bash -c 'exec 3<>/dev/tcp/127.0.0.1/8080; echo neighbour >
 beside --rm base sh -c 'ps -eo args; [ "$(hostname -i)" ] && echo address'
 beside --detach --name "$NAME-second" --memory 100m base sleep 1000 > /dev/null
 docker exec "$NAME-second" bash -c 'exec 3<>/dev/tcp/127.0.0.1/8080; echo exec >&3; cat <&3'
-docker top "$NAME-second" -o args | tail -n +2
+docker top "$NAME-second" -o pid,args | sed 1d | sed 's|^ *[0-9]* *||'
 docker stats --no-stream --format '{{.MemUsage}}' "$NAME-second" | grep -o '100MiB'
 docker kill "$NAME-second"
 docker wait "$NAME-second"
@@ -17,3 +17,10 @@ docker start "$NAME-second"
 docker exec "$NAME-second" bash -c 'exec 3<>/dev/tcp/127.0.0.1/8080; echo again >&3; cat <&3'
 docker rm --force "$NAME-second" > /dev/null
 docker exec "$NAME" echo "the first goes on"
+# The second outlives the first, network and all.
+beside --detach --name "$NAME-third" base sh -c 'exec sleep 1000' > /dev/null
+docker rm --force "$NAME"
+docker exec "$NAME-third" echo "the third goes on"
+show .State.Running "$NAME-third"
+docker kill "$NAME-third"
+docker wait "$NAME-third"

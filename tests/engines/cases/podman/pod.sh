@@ -6,7 +6,7 @@ podman --runtime "$RUNTIME" run --detach --pod "$NAME-pod" --name "$NAME-server"
     while (my $c = $s->accept) { my $l = <$c>; print $c "hello $l"; close $c }' > /dev/null
 until_true "podman logs $NAME-server 2>&1 | grep -q ready"
 podman --runtime "$RUNTIME" run --rm --pod "$NAME-pod" base bash -c 'hostname; exec 3<>/dev/tcp/127.0.0.1/80; echo you >&3; cat <&3'
-podman ps --all --pod --format '{{.PodName}} {{.State}}' | grep "$NAME" | sort
+podman ps --all --pod --format '{{.PodName}} {{.State}}' | grep "$NAME" | sed 's/ [0-9]* seconds/ N seconds/' | sort
 podman exec "$NAME-server" sh -c 'ls /proc | grep -c "^[0-9]"'
 podman pod stop --time 0 "$NAME-pod" > /dev/null
 podman --runtime "$RUNTIME" pod start "$NAME-pod" > /dev/null

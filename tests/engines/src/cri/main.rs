@@ -7,13 +7,16 @@
 //!     create POD NAME [--image I] [--mount FROM:TO[:ro]] [--pid pod|ID] [--memory BYTES] [--attempt N] [--tty] [--stdin] -- …    prints the id
 //!     start|remove|status|stats ID, stop ID SECONDS, update ID --memory BYTES
 //!     exec ID -- …                                       prints what it printed and ends as it did
-//!     exec-url|attach-url ID [--tty] [-- …], forward-url POD PORT
+//!     stream ID [--tty] [--size COLUMNSxROWS] -- …       the same over the streaming server, with input
+//!     attach ID [--tty] [--size COLUMNSxROWS]
+//!     forward POD PORT                                   standard input to the port, what it answers to standard output
 //!     pod-status|stop-pod|remove-pod POD
 //! ```
 //!
 //! A pod's configuration, which later requests repeat, is kept in the file `POD.pod` of the working directory.
 
 mod messages;
+mod stream;
 
 use std::collections::HashMap;
 use std::process::ExitCode;
@@ -26,6 +29,7 @@ use messages::{
     PortMapping, Resources, RunPod, StatsAnswer, StopContainer, Update,
 };
 use prost::Message;
+use stream::Kind;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::{Channel, Endpoint, Uri};
 
@@ -87,6 +91,12 @@ impl Line {
 
     fn number(&self, flag: &str) -> i64 {
         self.text(flag).parse().unwrap_or(0)
+    }
+
+    fn size(&self) -> Option<(u16, u16)> {
+        let text = self.text("size");
+        let (columns, rows) = text.split_once('x')?;
+        Some((columns.parse().ok()?, rows.parse().ok()?))
     }
 }
 
@@ -201,7 +211,7 @@ async fn run(line: &Line) -> Result<u8, Failure> {
             call::<_, Empty>("UpdateContainerResources", request).await?;
         }
         "exec" => return exec(line).await,
-        "exec-url" => {
+        "stream" => {
             let tty = line.has("tty");
             let request = Exec {
                 id: line.word(1)?,
@@ -211,9 +221,10 @@ async fn run(line: &Line) -> Result<u8, Failure> {
                 stdout: true,
                 stderr: !tty,
             };
-            println!("{}", call::<_, Id>("Exec", request).await?.id);
+            let url = call::<_, Id>("Exec", request).await?.id;
+            return stream::run(&url, Kind::Command, line.size()).await;
         }
-        "attach-url" => {
+        "attach" => {
             let tty = line.has("tty");
             let request = Attach {
                 id: line.word(1)?,
@@ -222,14 +233,17 @@ async fn run(line: &Line) -> Result<u8, Failure> {
                 stdout: true,
                 stderr: !tty,
             };
-            println!("{}", call::<_, Id>("Attach", request).await?.id);
+            let url = call::<_, Id>("Attach", request).await?.id;
+            return stream::run(&url, Kind::Command, line.size()).await;
         }
-        "forward-url" => {
+        "forward" => {
             let request = PortForward {
                 pod: line.word(1)?,
                 ports: vec![line.word(2)?.parse()?],
             };
-            println!("{}", call::<_, Id>("PortForward", request).await?.id);
+            let port = line.word(2)?;
+            let url = call::<_, Id>("PortForward", request).await?.id;
+            return stream::run(&format!("{url}?port={port}"), Kind::Port, None).await;
         }
         other => return Err(format!("unknown command {other}").into()),
     }

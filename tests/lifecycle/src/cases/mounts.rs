@@ -343,6 +343,15 @@ fn copy_up(b: &mut Bench) {
     );
     b.check_script("run", "cat /etc/group; touch /etc/new; echo $?");
     b.note("not on the host", !b.in_root("etc/new").exists());
+    let tree = b.in_root("etc/tree/sub");
+    fs::create_dir_all(&tree).expect("a directory");
+    fs::write(tree.join("file"), "deep\n").expect("a file");
+    std::os::unix::fs::symlink("sub/file", b.in_root("etc/tree/link")).expect("a link");
+    std::os::unix::fs::chown(tree.join("file"), Some(1000), Some(50)).expect("an owner");
+    b.check_script(
+        "a tree",
+        "chmod 700 /etc/tree/sub; cat /etc/tree/link; stat -c '%n %F %a %u %g' /etc/tree /etc/tree/sub/file; readlink /etc/tree/link; mountpoint /etc",
+    );
 }
 
 fn cgroup_mount(b: &mut Bench) {

@@ -173,6 +173,7 @@ fn personality_and_time(b: &mut Bench) {
     b.change(|config| config["linux"]["personality"] = json!({"domain": "LINUX"}));
     let seen = b.run(&["run", ID]);
     b.note("personality.code", seen.code);
+    b.check_script("linux", "uname -m");
     b.change(|config| config["linux"]["intelRdt"] = json!({"l3CacheSchema": "L3:0=f"}));
     b.check("intelRdt", &["run", ID]);
 }

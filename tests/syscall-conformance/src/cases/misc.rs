@@ -115,6 +115,10 @@ fn personality_values() {
     sys!(SYS_uname, &mut name).must();
     let release: Vec<u8> = name.release.iter().map(|&c| c as u8).collect();
     say!("UNAME26 {}", release.starts_with(b"2.6."));
+    sys!(SYS_personality, 8).must();
+    sys!(SYS_uname, &mut name).must();
+    let machine: Vec<u8> = name.machine.iter().map(|&c| c as u8).take_while(|c| *c != 0).collect();
+    say!("PER_LINUX32 {}", String::from_utf8_lossy(&machine));
 }
 
 /// Runs `body` in a child with a mount namespace of its own, nothing of which is seen outside.
