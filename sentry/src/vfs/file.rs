@@ -149,6 +149,8 @@ pub struct File {
     text_hold: Mutex<Option<TextHold>>,
     /// Who gets SIGIO (`F_SETOWN`, `F_SETSIG`).
     pub owner: Mutex<crate::fs::fasync::Owner>,
+    /// How that one is told.
+    pub notices: Mutex<Option<crate::wait::Registration>>,
     /// Epolls that watch it.
     pub watches: crate::fs::epoll::FileWatches,
 }
@@ -179,6 +181,7 @@ impl File {
             opener: OnceLock::new(),
             text_hold: Mutex::new(None),
             owner: Mutex::default(),
+            notices: Mutex::default(),
             watches: crate::fs::epoll::FileWatches::default(),
         })
     }

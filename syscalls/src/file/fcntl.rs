@@ -1,5 +1,7 @@
 //! fcntl: descriptor and status flags, owners; locks, pipes and seals are their modules' business.
 
+use std::sync::Arc;
+
 use abi::fs::{
     F_DUPFD, F_DUPFD_CLOEXEC, F_DUPFD_QUERY, F_GET_FILE_RW_HINT, F_GET_RW_HINT, F_GETFD, F_GETFL,
     F_GETLEASE, F_GETOWN, F_GETOWN_EX, F_GETSIG, F_SET_FILE_RW_HINT, F_SET_RW_HINT, F_SETFD,
@@ -8,7 +10,7 @@ use abi::fs::{
 };
 use abi::{UserIn, UserOut};
 use sentry::error::{Errno, Result, SysResult};
-use sentry::fs::fasync::Owner;
+use sentry::fs::fasync::{self, Receiver};
 use sentry::task::CurrentTask;
 use sentry::task::limits::Resource;
 use sentry::vfs::{Fd, FdFlags, File};
@@ -39,7 +41,10 @@ pub async fn fcntl(cx: &CurrentTask, fd: Fd, command: u32, arg: u64) -> SysResul
         _ => {}
     }
     match command {
-        F_SETFL => set_flags(cx, &file, arg as u32)?,
+        F_SETFL => {
+            set_flags(cx, &file, arg as u32)?;
+            file.owner.lock().fd = fd.0;
+        }
         F_GETOWN => {
             let owner = *file.owner.lock();
             return Ok(i64::from(if owner.kind == OWNER_PGRP {
@@ -121,15 +126,27 @@ fn set_flags(cx: &CurrentTask, file: &File, flags: u32) -> Result<()> {
     Ok(())
 }
 
-fn set_owner(cx: &CurrentTask, file: &File, kind: i32, id: i32) -> Result<()> {
-    if id != 0 && cx.pid_namespace().pid(id).is_none() {
+fn set_owner(cx: &CurrentTask, file: &Arc<File>, kind: i32, id: i32) -> Result<()> {
+    let namespace = cx.pid_namespace();
+    if id != 0 && namespace.pid(id).is_none() {
         return Err(Errno::ESRCH);
     }
-    let mut owner = file.owner.lock();
-    *owner = Owner {
-        kind,
-        id,
-        signal: owner.signal,
+    {
+        let mut owner = file.owner.lock();
+        (owner.kind, owner.id) = (kind, id);
+    }
+    let receiver = match kind {
+        _ if id == 0 => None,
+        OWNER_TID => namespace
+            .task(id)
+            .map(|task| Receiver::Thread(Arc::downgrade(&task))),
+        OWNER_PID => namespace
+            .pid(id)
+            .and_then(|pid| pid.group())
+            .map(|group| Receiver::Process(Arc::downgrade(&group))),
+        _ => crate::signal::find_process_group(cx, id)
+            .map(|group| Receiver::Group(Arc::downgrade(&group))),
     };
+    fasync::watch(file, receiver, &cx.creds());
     Ok(())
 }

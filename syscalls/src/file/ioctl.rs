@@ -31,6 +31,7 @@ pub async fn ioctl(cx: &CurrentTask, fd: Fd, request: u32, arg: UserAddr) -> Sys
         FIOASYNC => {
             let on = memory.get(UserIn::<i32>::new(arg))? != 0;
             file.change_flags(O_ASYNC, if on { O_ASYNC } else { 0 });
+            file.owner.lock().fd = fd.0;
         }
         FIGETBSZ if file.path().is_some() => {
             let size = file.inode().attr()?.blksize as i32;
