@@ -66,7 +66,7 @@ pub(crate) struct Conn {
     pub(super) error: Option<Errno>,
     /// It was reset or gave up: what is written is refused.
     pub(super) broken: bool,
-    /// Bytes of both buffers.
+    /// Bytes of buffers.
     pub(super) cost: usize,
     pub(super) receive_shut: bool,
     pub(super) settings: Settings,
@@ -126,7 +126,8 @@ impl Conn {
             owner,
             error: None,
             broken: false,
-            cost: sizes.0 + sizes.1,
+            // What is on its way is kept once more, by `recovery`.
+            cost: sizes.0 + 2 * sizes.1,
             receive_shut: false,
             settings,
             told: (State::Closed, 0, 0),

@@ -20,8 +20,6 @@ const LEAST_PROBE: Duration = Duration::from_millis(10);
 const DELAYED_ACK: Duration = Duration::from_millis(200);
 /// Probes without an answer; then the timeout decides.
 const PROBES: u32 = 3;
-/// Capacity that is kept while nothing is on its way.
-const KEPT: usize = 64 << 10;
 
 const SYN: u8 = 2;
 const RESET: u8 = 4;
@@ -214,9 +212,6 @@ impl Recovery {
     fn acknowledged(&mut self, ack: u32, now: Instant) {
         let count = (ack.wrapping_sub(self.una) as usize).min(self.sent.len());
         self.sent.drain(..count);
-        if self.sent.is_empty() && self.sent.capacity() > KEPT {
-            self.sent = VecDeque::new();
-        }
         self.una = ack;
         self.have.retain(|range| before(ack, range.1));
         if let Some(first) = self.have.first_mut()

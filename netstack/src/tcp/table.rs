@@ -104,7 +104,7 @@ impl Tcp {
         let share = (left / 64).clamp(*BUFFER.start(), *BUFFER.end());
         let receive = settings.receive_buffer.unwrap_or(share).clamp(4096, share);
         let send = settings.send_buffer.unwrap_or(share).clamp(4096, share);
-        (receive + send <= left).then_some((receive, send))
+        (receive + 2 * send <= left).then_some((receive, send))
     }
 
     /// Sizes of the buffers of a connection that is to be made, for which handshakes that others began give way, the oldest first.
