@@ -110,6 +110,9 @@ pub struct Setup {
     /// (an engine's resolver). `None`: it cannot.
     #[serde(default)]
     pub host_loopback: Option<Vec<Ipv4Addr>>,
+    /// All frames are to be captured: the last descriptor is the file for them.
+    #[serde(default)]
+    pub capture: bool,
 }
 
 /// Most interfaces of a sandbox.
@@ -133,10 +136,12 @@ impl Setup {
         self.interfaces.len() + usize::from(self.host_loopback.is_some())
     }
 
-    /// How many descriptors there are: the host's loopback has one for each direction.
+    /// How many descriptors there are: the host's loopback has one for each direction, a capture has its file.
     #[must_use]
     pub fn descriptors(&self) -> usize {
-        self.interfaces.len() + 2 * usize::from(self.host_loopback.is_some())
+        self.interfaces.len()
+            + 2 * usize::from(self.host_loopback.is_some())
+            + usize::from(self.capture)
     }
 
     /// Whether everything is within bounds; the sentence says what is not.

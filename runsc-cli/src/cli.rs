@@ -59,6 +59,12 @@ pub struct Global {
     /// Where the sandbox's network comes from
     #[arg(long, value_enum)]
     pub network: Option<NetworkMode>,
+    /// File that the sandbox's packets are captured to when it starts, as tcpdump does; DIR/ID.pcap when it ends in '/'
+    #[arg(long)]
+    pub pcap: Option<PathBuf>,
+    /// Most memory for the buffers of a sandbox's connections: bytes, perhaps with k, m or g
+    #[arg(long, default_value = "256m")]
+    pub network_memory: String,
     /// Where writes go: none (to the host), or root:MEDIUM or all:MEDIUM (bind mounts, too), where MEDIUM is memory, self or dir=PATH, perhaps with ,size=BYTES
     #[arg(long)]
     pub overlay2: Option<String>,

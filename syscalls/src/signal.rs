@@ -417,7 +417,7 @@ fn find_group(cx: &CurrentTask, pid: i32) -> SysResult<Arc<ThreadGroup>> {
         .ok_or(Errno::ESRCH)?)
 }
 
-fn find_process_group(cx: &CurrentTask, pgid: i32) -> Option<Arc<ProcessGroup>> {
+pub(crate) fn find_process_group(cx: &CurrentTask, pgid: i32) -> Option<Arc<ProcessGroup>> {
     let namespace = cx.pid_namespace();
     namespace
         .groups()

@@ -10,7 +10,8 @@ use smoltcp::socket::tcp::{CongestionControl, Socket, SocketBuffer, State};
 use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::{HardwareAddress, IpEndpoint};
 
-use super::device::{self, Blank, Numbers, Tap};
+use super::device::{self, Blank, Numbers, Shape, Tap};
+use super::recovery::{OFTEN, Recovery, Segment, Show};
 use super::{Notify, Ready, Settings};
 use crate::net::Net;
 use crate::route::Hop;
@@ -65,7 +66,7 @@ pub(crate) struct Conn {
     pub(super) error: Option<Errno>,
     /// It was reset or gave up: what is written is refused.
     pub(super) broken: bool,
-    /// Bytes of both buffers.
+    /// Bytes of buffers.
     pub(super) cost: usize,
     pub(super) receive_shut: bool,
     pub(super) settings: Settings,
@@ -88,6 +89,8 @@ pub(crate) struct Conn {
     pub(super) hop: Hop,
     pub(super) segments: (u64, u64),
     pub(super) bytes: (u64, u64),
+    pub(super) recovery: Recovery,
+    shape: Shape,
 }
 
 /// smoltcp's side of a link. Each is good for one connection: the sequence numbers that it chooses must not follow from those of others.
@@ -123,7 +126,8 @@ impl Conn {
             owner,
             error: None,
             broken: false,
-            cost: sizes.0 + sizes.1,
+            // What is on its way is kept once more, by `recovery`.
+            cost: sizes.0 + 2 * sizes.1,
             receive_shut: false,
             settings,
             told: (State::Closed, 0, 0),
@@ -138,6 +142,8 @@ impl Conn {
             hop,
             segments: (0, 0),
             bytes: (0, 0),
+            recovery: Recovery::default(),
+            shape: Shape::default(),
         };
         conn.apply(settings);
         conn
@@ -196,17 +202,20 @@ impl Conn {
         device::told_mtu(mtu, self.key.remote.ip())
     }
 
-    fn tap<'a>(&self, net: &'a mut Net, incoming: Option<&'a [u8]>) -> Tap<'a> {
+    fn tap<'a>(&mut self, net: &'a mut Net) -> Tap<'a> {
         let mtu = self.told_mtu(net);
         Tap {
             net,
             mtu,
             hop: self.hop,
             v6: self.key.v6(),
-            incoming,
+            incoming: None,
             last: self.last,
             sent: 0,
             bytes: 0,
+            recovery: std::mem::take(&mut self.recovery),
+            again: false,
+            shape: self.shape,
         }
     }
 
@@ -233,28 +242,55 @@ impl Conn {
     ) -> bool {
         let now = net.now;
         let incoming = packet.is_some();
-        let mut tap = self.tap(net, packet);
+        let ends = (self.key.local, self.key.remote);
+        let bare = packet.and_then(device::bare);
+        let mut tap = self.tap(net);
+        let show = packet
+            .and_then(|packet| packet.get(usize::from(packet.first()? & 0xf) * 4..))
+            .and_then(Segment::parse)
+            .map_or(Show::Once, |segment| tap.recovery.incoming(&segment, now));
         let set = &mut self.set;
         let outcome = catch_unwind(AssertUnwindSafe(|| {
-            if incoming {
+            if let Some(packet) = packet.filter(|_| show != Show::Never) {
+                tap.incoming = Some(packet);
                 interface.poll_ingress_single(now, &mut tap, set);
+            }
+            if let Some(bare) = bare.as_ref().filter(|_| show == Show::Often) {
+                tap.again = false;
+                for _ in 0..OFTEN {
+                    tap.incoming = Some(bare);
+                    interface.poll_ingress_single(now, &mut tap, set);
+                    interface.poll_egress(now, &mut tap, set);
+                    if tap.again {
+                        break;
+                    }
+                }
             }
             for _ in 0..BURST {
                 if interface.poll_egress(now, &mut tap, set) == PollResult::None {
                     break;
                 }
             }
+            if tap.again && !incoming {
+                tap.recovery.timed_out();
+            }
+            for again in tap.recovery.due(now) {
+                tap.resend(ends, &again);
+            }
             interface.poll_at(now, set)
         }));
         self.last = tap.last;
+        self.shape = tap.shape;
         self.segments.1 += tap.sent;
         self.bytes.1 += tap.bytes;
+        self.recovery = std::mem::take(&mut tap.recovery);
         if incoming {
             self.segments.0 += 1;
             self.alive = now;
         }
         match outcome {
             Ok(at) => {
+                let at = at.into_iter().chain(self.recovery.deadline()).min();
                 self.wake = at.map(|at| at.max(now));
                 self.next = self.wake;
                 self.held = 0;

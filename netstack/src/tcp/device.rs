@@ -4,7 +4,7 @@
 //! the header is exchanged on the way, here. Nothing in TCP depends on it: checksums are looked at before and completed after.
 
 use std::borrow::Cow;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use smoltcp::phy::{
     Checksum, ChecksumCapabilities, Device, DeviceCapabilities, Medium, PacketMeta, RxToken,
@@ -12,6 +12,7 @@ use smoltcp::phy::{
 };
 use smoltcp::time::Instant;
 
+use super::recovery::{Again, Recovery, Segment};
 use crate::net::Net;
 use crate::packet::{self, Fields, Ip};
 use crate::route::Hop;
@@ -20,6 +21,8 @@ use crate::route::Hop;
 const LARGEST: usize = 65_000;
 /// Bytes of the headers that smoltcp writes: IPv4 and TCP.
 const HEADERS: usize = 40;
+/// IP's flag.
+const DONT_FRAGMENT: u16 = 0x4000;
 /// Bytes of TCP's header.
 const TCP_HEADER: usize = 20;
 /// By how much the header of IPv6 is longer.
@@ -97,6 +100,76 @@ pub(super) struct Tap<'a> {
     pub(super) sent: u64,
     /// Bytes of payload sent.
     pub(super) bytes: u64,
+    /// Is told of what is sent.
+    pub(super) recovery: Recovery,
+    /// The oldest byte on its way was sent again.
+    pub(super) again: bool,
+    /// Window of the last segment sent, and its TTL and TOS.
+    pub(super) shape: Shape,
+}
+
+/// What a segment that is made here takes from smoltcp's last one.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Shape {
+    window: u16,
+    ttl: u8,
+    tos: u8,
+}
+
+/// The bare acknowledgement of a packet as [`renamed`] gives it.
+pub(super) fn bare(packet: &[u8]) -> Option<[u8; HEADERS]> {
+    let head = usize::from(packet.first()? & 0xf) * 4;
+    let tcp = packet.get(head..)?.first_chunk::<TCP_HEADER>()?;
+    let payload = packet
+        .len()
+        .checked_sub(head + usize::from(tcp[12] >> 4) * 4)?;
+    let mut bytes = [0; HEADERS];
+    bytes[..20].copy_from_slice(packet.first_chunk::<20>()?);
+    bytes[0] = 0x45;
+    bytes[2..4].copy_from_slice(&(HEADERS as u16).to_be_bytes());
+    bytes[20..].copy_from_slice(tcp);
+    let seq = u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]]).wrapping_add(payload as u32);
+    bytes[24..28].copy_from_slice(&seq.to_be_bytes());
+    bytes[32] = 5 << 4;
+    bytes[33] = 0x10;
+    Some(bytes)
+}
+
+impl Tap<'_> {
+    /// Sends bytes on their way again, from `recovery`'s copy.
+    pub(super) fn resend(&mut self, ends: (SocketAddr, SocketAddr), again: &Again) {
+        let (local, remote) = ends;
+        let head = packet::header_len(remote.ip());
+        let (shape, last, recovery) = (self.shape, self.last, &self.recovery);
+        let fields = Fields {
+            from: local.ip(),
+            to: remote.ip(),
+            protocol: packet::TCP,
+            ttl: shape.ttl,
+            tos: shape.tos,
+            id: 0,
+            fragment: DONT_FRAGMENT,
+        };
+        let len = head + TCP_HEADER + again.len;
+        self.net.counters.tcp_out_segments += 1;
+        self.sent += 1;
+        self.bytes += again.len as u64;
+        self.net.send(&self.hop, len, |into| {
+            packet::write_header(&mut into[..head], &fields, len - head);
+            let tcp = &mut into[head..];
+            tcp[..2].copy_from_slice(&local.port().to_be_bytes());
+            tcp[2..4].copy_from_slice(&remote.port().to_be_bytes());
+            tcp[4..8].copy_from_slice(&again.seq.to_be_bytes());
+            tcp[8..12].copy_from_slice(&last.ack.to_be_bytes());
+            tcp[12] = 5 << 4;
+            // ACK and PSH.
+            tcp[13] = 0x18;
+            tcp[14..16].copy_from_slice(&shape.window.to_be_bytes());
+            tcp[16..TCP_HEADER].fill(0);
+            recovery.copy(again, &mut tcp[TCP_HEADER..]);
+            ((), Net::offload(into, None))
+        });
+    }
 }
 
 pub(super) struct In<'a>(&'a [u8]);
@@ -122,6 +195,10 @@ impl TxToken for Out<'_, '_> {
             last,
             bytes,
             sent,
+            recovery,
+            again,
+            shape,
+            mtu,
             ..
         } = self.tap;
         let v6 = *v6;
@@ -130,16 +207,18 @@ impl TxToken for Out<'_, '_> {
         let len = len + skip;
         net.counters.tcp_out_segments += 1;
         *sent += 1;
+        let now = net.now;
+        let mss = segment.map_or(mtu.saturating_sub(HEADERS), usize::from);
         net.send(hop, len, |into| {
             let result = f(&mut into[skip..]);
+            (shape.tos, shape.ttl) = (into[skip + 1], into[skip + 8]);
             if let Some((from, to)) = v6 {
-                let (tos, ttl) = (into[skip + 1], into[skip + 8]);
                 let fields = Fields {
                     from: IpAddr::V6(from),
                     to: IpAddr::V6(to),
                     protocol: packet::TCP,
-                    ttl,
-                    tos,
+                    ttl: shape.ttl,
+                    tos: shape.tos,
                     id: 0,
                     fragment: 0,
                 };
@@ -152,10 +231,12 @@ impl TxToken for Out<'_, '_> {
             };
             last.seq = word(head + 4);
             last.ack = word(head + 8);
-            let tcp = into
-                .get(head + 12)
-                .map_or(0, |byte| usize::from(byte >> 4) * 4);
-            *bytes += len.saturating_sub(head + tcp) as u64;
+            if let Some(segment) = into.get(head..).and_then(Segment::parse) {
+                *bytes += segment.payload().len() as u64;
+                shape.window = segment.window();
+                *again |= recovery.is_oldest(&segment);
+                recovery.outgoing(&segment, mss, now);
+            }
             (result, Net::offload(into, segment))
         })
     }

@@ -5,6 +5,7 @@
 
 mod conn;
 mod device;
+mod recovery;
 mod table;
 mod time_wait;
 
@@ -124,6 +125,14 @@ pub struct Info {
     pub mtu: u32,
     /// Bytes that can be received now.
     pub window: u32,
+    /// Smoothed time of a round trip and its variation in microseconds, once known.
+    pub round_trip: Option<(u32, u32)>,
+    /// Selective acknowledgements were agreed upon.
+    pub selective: bool,
+    /// Bytes that the peer has beyond a hole.
+    pub beyond: u32,
+    /// Segments that were sent again.
+    pub retransmitted: u64,
 }
 
 /// Linux's numbers (`net/tcp_states.h`).

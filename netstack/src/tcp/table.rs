@@ -11,7 +11,8 @@ use smoltcp::socket::tcp::State;
 use smoltcp::time::{Duration, Instant};
 
 use super::conn::{Conn, Key, Owner, interface};
-use super::device::{self, Numbers, Tap};
+use super::device::{self, Numbers, Shape, Tap};
+use super::recovery::Recovery;
 use super::time_wait::TimeWait;
 use super::{Info, Notify, Place, Ready, Row, Settings, number};
 use crate::icmp::Report;
@@ -28,6 +29,8 @@ const FIN: Duration = Duration::from_secs(60);
 const CORK: Duration = Duration::from_millis(200);
 /// Most handshakes under way at one listener (`tcp_max_syn_backlog`); then the oldest goes.
 const EMBRYOS: usize = 1024;
+/// Handshakes under way at one listener beyond which new ones get the smallest buffers: their numbers are no sign of good will.
+const TRUSTED: usize = 64;
 /// Sizes of one buffer, between which free memory decides.
 const BUFFER: std::ops::RangeInclusive<usize> = 32 * 1024..=4 << 20;
 
@@ -60,6 +63,8 @@ pub(crate) struct Tcp {
     next: u64,
     reserve: Reserve,
     used: usize,
+    /// Handshakes that gave way, to be counted.
+    overflows: u64,
     random: fn(&mut [u8]),
     pub(crate) notices: Notices,
 }
@@ -76,6 +81,7 @@ impl Tcp {
             next: 1,
             reserve,
             used: 0,
+            overflows: 0,
             random,
             notices: Vec::new(),
         }
@@ -98,7 +104,23 @@ impl Tcp {
         let share = (left / 64).clamp(*BUFFER.start(), *BUFFER.end());
         let receive = settings.receive_buffer.unwrap_or(share).clamp(4096, share);
         let send = settings.send_buffer.unwrap_or(share).clamp(4096, share);
-        (receive + send <= left).then_some((receive, send))
+        (receive + 2 * send <= left).then_some((receive, send))
+    }
+
+    /// Sizes of the buffers of a connection that is to be made, for which handshakes that others began give way, the oldest first.
+    fn make_room(&mut self, settings: &Settings) -> Option<(usize, usize)> {
+        loop {
+            if let Some(sizes) = self.sizes(settings) {
+                return Some(sizes);
+            }
+            let oldest = self
+                .listeners
+                .values()
+                .filter_map(|listen| listen.embryos.front().copied())
+                .min()?;
+            self.remove(oldest)?;
+            self.overflows += 1;
+        }
     }
 
     fn insert(&mut self, id: u64, conn: Conn) {
@@ -430,6 +452,7 @@ impl Tcp {
             return;
         }
         let settings = listen.settings;
+        let crowded = listen.embryos.len() >= TRUSTED;
         let oldest = (listen.embryos.len() >= EMBRYOS)
             .then(|| listen.embryos.front().copied())
             .flatten();
@@ -437,7 +460,18 @@ impl Tcp {
             self.remove(oldest);
             net.counters.tcp_listen_overflows += 1;
         }
-        let Some(sizes) = self.sizes(&settings) else {
+        let buffers = if crowded {
+            Settings {
+                receive_buffer: Some(*BUFFER.start()),
+                send_buffer: Some(*BUFFER.start()),
+                ..settings
+            }
+        } else {
+            settings
+        };
+        let sizes = self.make_room(&buffers);
+        net.counters.tcp_listen_overflows += std::mem::take(&mut self.overflows);
+        let Some(sizes) = sizes else {
             net.counters.tcp_no_memory += 1;
             return;
         };
@@ -487,6 +521,9 @@ impl Tcp {
             last: Numbers::default(),
             sent: 0,
             bytes: 0,
+            recovery: Recovery::default(),
+            again: false,
+            shape: Shape::default(),
         };
         let _ = PacketMeta::default();
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -602,7 +639,9 @@ impl Tcp {
             return Err(Errno::EADDRNOTAVAIL);
         }
         let hop = net.table.hop(key.remote.ip(), link)?;
-        let sizes = self.sizes(&settings).ok_or(Errno::ENOBUFS)?;
+        let sizes = self.make_room(&settings);
+        net.counters.tcp_listen_overflows += std::mem::take(&mut self.overflows);
+        let sizes = sizes.ok_or(Errno::ENOBUFS)?;
         let owner = Owner::User(Some(notify));
         let mut conn = Conn::new(key, owner, settings, sizes, hop, net.now);
         let mut interface = interface(conn.told_mtu(net), self.seed(), net.now);
@@ -760,6 +799,10 @@ impl Tcp {
             idle_ms: (now - conn.alive).total_millis() as u32,
             mtu: 0,
             window: (socket.recv_capacity() - socket.recv_queue()) as u32,
+            round_trip: conn.recovery.round_trip(),
+            selective: conn.recovery.agreed(),
+            beyond: conn.recovery.beyond() as u32,
+            retransmitted: conn.recovery.retransmitted,
         }
     }
 

@@ -26,6 +26,8 @@ pub struct SandboxConfig {
     pub fast_path: FastPathChoice,
     /// Where the network comes from.
     pub network: NetworkMode,
+    /// Bytes for the buffers of all connections.
+    pub network_memory: u64,
     /// Write debug lines to the sentry's standard error.
     pub debug: bool,
     /// System call trace to the sentry's standard error.

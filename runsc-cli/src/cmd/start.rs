@@ -28,7 +28,8 @@ pub fn run(settings: &Settings, id: &str) -> Result<()> {
 /// Starts a container that the caller holds and knows to be created.
 pub fn start(settings: &Settings, container: &mut Container) -> Result<()> {
     let client = super::connect(&settings.root, &container.state)?;
-    let network = net::take_over(&mut container.state)?;
+    let capture = settings.open_pcap(&container.state.id)?;
+    let network = net::take_over(&mut container.state, capture)?;
     // What was changed in the namespace is undone by whoever deletes the container.
     container.save()?;
     start_container_hooks(&client, container).inspect_err(|_| stop(container))?;

@@ -460,6 +460,7 @@ fn sandbox_config(
         platform: settings.platform,
         fast_path: settings.fast_path,
         network: settings.network.unwrap_or(NetworkMode::Sandbox),
+        network_memory: settings.network_memory,
         debug: settings.debug,
         strace: settings.strace.clone(),
         host_sockets: settings.host_uds.opens(),

@@ -12,7 +12,7 @@ use crate::boot::config::{FastPathChoice, NetworkMode, PlatformChoice, StraceCon
 use crate::cgroup::Manager;
 use crate::cli::{CgroupManager, Global, HostAccess};
 use crate::config::Config;
-use crate::spec::overlay::Overlay;
+use crate::spec::overlay::{self, Overlay};
 use crate::state::root;
 
 /// What the global flags mean for this run.
@@ -26,6 +26,10 @@ pub struct Settings {
     pub fast_path: FastPathChoice,
     /// `--network`, if given.
     pub network: Option<NetworkMode>,
+    /// `--pcap`.
+    pub pcap: Option<PathBuf>,
+    /// `--network-memory`, in bytes.
+    pub network_memory: u64,
     /// `--debug`.
     pub debug: bool,
     /// `--debug-log`.
@@ -53,6 +57,15 @@ fn check_calls(calls: &[String]) -> Result<()> {
     filter::parse(calls)
         .map(drop)
         .map_err(|what| anyhow::anyhow!("--strace-syscalls: {what}"))
+}
+
+/// Bytes for connections' buffers: at least what a few of them need.
+fn network_memory(text: &str) -> Result<u64> {
+    const LEAST: u64 = 1 << 20;
+    match overlay::bytes(text) {
+        Some(bytes) if bytes >= LEAST => Ok(bytes),
+        _ => bail!("--network-memory={text}: expected at least 1m"),
+    }
 }
 
 /// Refuses what cannot be given.
@@ -85,6 +98,8 @@ impl Settings {
             platform: global.platform,
             fast_path: global.fast_path,
             network: global.network,
+            pcap: global.pcap.clone(),
+            network_memory: network_memory(&global.network_memory)?,
             debug: global.debug,
             debug_log: global.debug_log.clone(),
             strace: StraceConfig {
@@ -154,6 +169,23 @@ impl Settings {
         if let Ok(Some(mut file)) = self.open_debug_log(id) {
             let _ = writeln!(file, "{line}");
         }
+    }
+
+    /// Opens the file that a sandbox's packets are captured to: `DIR/ID.pcap` when the flag ends in a slash. What was in it goes.
+    pub fn open_pcap(&self, id: &str) -> Result<Option<File>> {
+        let Some(path) = &self.pcap else {
+            return Ok(None);
+        };
+        let path = if path.as_os_str().as_encoded_bytes().ends_with(b"/") {
+            std::fs::create_dir_all(path)
+                .with_context(|| format!("cannot make {}", path.display()))?;
+            path.join(format!("{id}.pcap"))
+        } else {
+            path.clone()
+        };
+        let file = File::create(&path)
+            .with_context(|| format!("cannot write the capture {}", path.display()))?;
+        Ok(Some(file))
     }
 
     /// Opens the debug log of a sandbox: a file, or `DIR/ID.log` when the flag ends in a slash.

@@ -45,7 +45,7 @@ pub struct NetworkState {
 pub struct Network {
     /// What there is.
     pub setup: Setup,
-    /// A packet socket for each interface; for the host's loopback another one, and a raw socket to send by.
+    /// A packet socket for each interface; for the host's loopback another one, and a raw socket to send by; the file of a capture.
     pub sockets: Vec<OwnedFd>,
 }
 
@@ -62,8 +62,8 @@ pub fn check(mode: NetworkMode, private: bool) -> Result<()> {
     }
 }
 
-/// Takes over the container's network namespace. `None`: there is nothing but loopback in it.
-pub fn take_over(state: &mut State) -> Result<Option<Network>> {
+/// Takes over the container's network namespace; its packets go to `capture` as well. `None`: there is nothing but loopback in it.
+pub fn take_over(state: &mut State, capture: Option<File>) -> Result<Option<Network>> {
     if state.network.mode != NetworkMode::Sandbox || state.network.shared {
         return Ok(None);
     }
@@ -109,7 +109,9 @@ pub fn take_over(state: &mut State) -> Result<Option<Network>> {
         }
         other => other?,
     };
-    Ok(entered.map(|(network, ports)| {
+    Ok(entered.map(|(mut network, ports)| {
+        network.setup.capture = capture.is_some();
+        network.sockets.extend(capture.map(OwnedFd::from));
         state.network.ports = Some(ports);
         network
     }))

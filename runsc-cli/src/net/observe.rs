@@ -75,6 +75,7 @@ pub fn setup() -> Result<Setup> {
         neighbours,
         reserved_ports: None,
         host_loopback: None,
+        capture: false,
     })
 }
 

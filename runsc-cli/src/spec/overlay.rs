@@ -87,7 +87,7 @@ impl Overlay {
 }
 
 /// A number of bytes as `size=` takes it; not 0.
-fn bytes(text: &str) -> Option<u64> {
+pub fn bytes(text: &str) -> Option<u64> {
     let (digits, unit) = match text.char_indices().last()? {
         (at, unit) if unit.is_ascii_alphabetic() => (text.get(..at)?, unit),
         _ => (text, 'b'),

@@ -1,6 +1,7 @@
 //! Readiness told by signal: `O_ASYNC` with `F_SETOWN`, `F_SETOWN_EX` and `F_SETSIG` (`fs/fcntl.c`: kill_fasync, send_sigio).
 //!
-//! Pipes, sockets, terminals and inotify have it; on other files `O_ASYNC` does not stick.
+//! Pipes, sockets, terminals and inotify have it; on other files `O_ASYNC` does not stick. The owner of a socket is told of urgent data by SIGURG, with
+//! `O_ASYNC` or without it (send_sigurg).
 
 use std::sync::{Arc, Weak};
 
@@ -115,6 +116,27 @@ impl Owner {
             let _ = send::thread_signal(task, SigInfo::kernel(Signal::IO));
         }
     }
+    /// SIGURG, as the kernel sends it.
+    fn tell_urgent(&self) {
+        let Some(pid) = &self.pid else { return };
+        let info = || SigInfo::kernel(Signal::URG);
+        let process = |group: &Arc<ThreadGroup>| {
+            let first = group.any_task();
+            if first.is_some_and(|task| self.may_tell(&task.creds())) {
+                let _ = send::process_signal(group, info());
+            }
+        };
+        match self.kind {
+            OWNER_THREAD => {
+                let task = pid.namespace().task(pid.local());
+                if let Some(task) = task.filter(|task| self.may_tell(&task.creds())) {
+                    let _ = send::thread_signal(&task, info());
+                }
+            }
+            OWNER_PROCESS => pid.group().iter().for_each(process),
+            _ => self.members(pid).for_each(|group| process(&group)),
+        }
+    }
     /// Its number in a namespace; 0 for none, and once it is gone.
     #[must_use]
     pub fn number(&self, namespace: &PidNamespace) -> i32 {
@@ -160,9 +182,14 @@ impl Owner {
     }
 }
 
-/// What a description has while `O_ASYNC` is set.
+/// What a description has while it tells by signal.
 #[derive(Default)]
-pub struct Armed(Mutex<Option<Registration>>);
+pub struct Armed {
+    /// While `O_ASYNC` is set.
+    asynchronous: Mutex<Option<Registration>>,
+    /// A socket with an owner, for SIGURG.
+    urgent: Mutex<Option<Registration>>,
+}
 
 struct Teller {
     file: Weak<File>,
@@ -197,6 +224,33 @@ impl WaitCallback for Teller {
     }
 }
 
+struct UrgentTeller(Weak<File>);
+
+impl WaitCallback for UrgentTeller {
+    fn notified(&self, events: Events) -> bool {
+        let urgent = |file: &Arc<File>| (file.readiness(None) & events).contains(Events::PRI);
+        if let Some(file) = self.0.upgrade().filter(urgent) {
+            let owner = file.owner.lock().clone();
+            owner.tell_urgent();
+        }
+        false
+    }
+}
+
+/// From now on the owner of a socket is told of urgent data; nothing on other files.
+pub fn tell_of_urgent(file: &Arc<File>, task: &Task) {
+    if file.ops().as_socket().is_none() {
+        return;
+    }
+    let mut urgent = file.armed.urgent.lock();
+    if urgent.is_none() {
+        let teller = Arc::new(UrgentTeller(Arc::downgrade(file)));
+        *urgent = file
+            .wait_queue(Some(task))
+            .map(|queue| queue.register_callback(Events::PRI, false, teller));
+    }
+}
+
 /// Whether files like this tell by signal.
 #[must_use]
 pub fn supported(file: &File, task: &Task) -> bool {
@@ -222,7 +276,7 @@ pub fn set(file: &Arc<File>, task: &Task, fd: i32, on: bool) {
     } else {
         None
     };
-    let old = std::mem::replace(&mut *file.asynchronous.0.lock(), registration);
+    let old = std::mem::replace(&mut *file.armed.asynchronous.lock(), registration);
     drop(old);
     file.change_flags(O_ASYNC, if on { O_ASYNC } else { 0 });
 }

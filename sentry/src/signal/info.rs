@@ -9,7 +9,7 @@ pub struct SigInfo {
 }
 
 impl SigInfo {
-    fn blank(signal: Signal, code: i32) -> Self {
+    pub(crate) fn blank(signal: Signal, code: i32) -> Self {
         let mut info = Self { bytes: [0; 128] };
         info.put_i32(0, i32::from(signal.number()));
         info.put_i32(8, code);

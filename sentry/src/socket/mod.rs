@@ -4,6 +4,7 @@
 //! - [`unix`]: AF_UNIX. [`inet`]: AF_INET and AF_INET6. [`netlink`], `route_dump`: what `ip` asks; `diag`: what `ss` asks. [`interface`]: interfaces.
 
 mod diag;
+pub mod filter;
 pub mod in_flight;
 pub mod inbox;
 pub mod inet;

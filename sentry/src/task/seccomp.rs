@@ -21,7 +21,7 @@ const MAX_TOTAL: usize = 32768;
 /// `sizeof(struct seccomp_data)`.
 const DATA_SIZE: u32 = 64;
 /// Scratch words (BPF_MEMWORDS).
-const MEMORY_WORDS: usize = 16;
+pub const MEMORY_WORDS: usize = 16;
 /// Call numbers that the always-allowed set covers.
 const CACHED_CALLS: usize = 512;
 
@@ -143,10 +143,7 @@ impl Program {
                 return Err(Errno::EINVAL);
             }
         }
-        let ends = code
-            .last()
-            .is_some_and(|last| matches!(last.code, RET_K | RET_A));
-        if !ends || !memory_is_initialised(&code) {
+        if !ends_and_is_initialised(&code) {
             return Err(Errno::EINVAL);
         }
         Ok(Self {
@@ -208,7 +205,9 @@ impl Program {
     }
 }
 
-fn alu(op: u16, a: u32, operand: u32) -> Option<u32> {
+/// The rest of an instruction of class ALU with `op` in its high half; `None`: a division by zero.
+#[must_use]
+pub fn alu(op: u16, a: u32, operand: u32) -> Option<u32> {
     Some(match op {
         0x00 => a.wrapping_add(operand),
         0x10 => a.wrapping_sub(operand),
@@ -219,6 +218,7 @@ fn alu(op: u16, a: u32, operand: u32) -> Option<u32> {
         // Shifts by X take its low five bits, as the processor does.
         0x60 => a.wrapping_shl(operand),
         0x70 => a.wrapping_shr(operand),
+        0x90 => return a.checked_rem(operand),
         _ => a ^ operand,
     })
 }
@@ -255,6 +255,24 @@ fn valid_instruction(i: &SockFilter, behind: usize) -> bool {
         RET => matches!(i.code, RET_K | RET_A),
         _ => matches!(i.code, TAX | TXA),
     }
+}
+
+/// Whether an instruction that loads no data is valid, for filters of sockets. `behind`: how many follow.
+#[must_use]
+pub fn valid(i: &SockFilter, behind: usize) -> bool {
+    i.code != LD_ABS && valid_instruction(i, behind) || is_modulo(i)
+}
+
+/// Seccomp does not know it, sockets do.
+const fn is_modulo(i: &SockFilter) -> bool {
+    matches!(i.code, 0x9c) || i.code == 0x94 && i.k != 0
+}
+
+/// Whether a filter's last instruction returns, and no path reads a scratch word before it is written.
+#[must_use]
+pub fn ends_and_is_initialised(code: &[SockFilter]) -> bool {
+    let last = code.last();
+    last.is_some_and(|last| matches!(last.code, RET_K | RET_A)) && memory_is_initialised(code)
 }
 
 /// Whether no path reads a scratch word that it has not written (`check_load_and_stores`).

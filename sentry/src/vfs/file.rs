@@ -149,8 +149,8 @@ pub struct File {
     text_hold: Mutex<Option<TextHold>>,
     /// Who gets SIGIO (`F_SETOWN`, `F_SETSIG`).
     pub owner: Mutex<crate::fs::fasync::Owner>,
-    /// Kept while O_ASYNC is set.
-    pub asynchronous: crate::fs::fasync::Armed,
+    /// How that one is told.
+    pub armed: crate::fs::fasync::Armed,
     /// Epolls that watch it.
     pub watches: crate::fs::epoll::FileWatches,
 }
@@ -184,7 +184,7 @@ impl File {
             opener: OnceLock::new(),
             text_hold: Mutex::new(None),
             owner: Mutex::default(),
-            asynchronous: crate::fs::fasync::Armed::default(),
+            armed: crate::fs::fasync::Armed::default(),
             watches: crate::fs::epoll::FileWatches::default(),
         })
     }

@@ -119,19 +119,22 @@ fn set_flags(cx: &CurrentTask, file: &Arc<File>, fd: Fd, flags: u32) -> Result<(
     Ok(())
 }
 
-fn set_owner(cx: &CurrentTask, file: &File, kind: i32, id: i32) -> Result<()> {
+fn set_owner(cx: &CurrentTask, file: &Arc<File>, kind: i32, id: i32) -> Result<()> {
     let pid = match id {
         0 => None,
         id => Some(cx.pid_namespace().pid(id).ok_or(Errno::ESRCH)?),
     };
     let creds = cx.creds();
-    let mut owner = file.owner.lock();
-    *owner = Owner {
-        kind,
-        pid,
-        signal: owner.signal,
-        setter: (creds.uid, creds.euid),
-    };
+    {
+        let mut owner = file.owner.lock();
+        *owner = Owner {
+            kind,
+            pid,
+            signal: owner.signal,
+            setter: (creds.uid, creds.euid),
+        };
+    }
+    fasync::tell_of_urgent(file, cx.task());
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Lock order: `books` is a leaf; replies are sent with it released.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
 use std::future::poll_fn;
 use std::sync::atomic::Ordering;
@@ -23,7 +23,7 @@ use sentry::host_cgroup::HostCgroup;
 use sentry::host_facts::{Gauge, HostFacts, HostFactsSlot, MemoryBooks};
 use sentry::kernel::{Container, Kernel, VisibleResources};
 use sentry::signal::{SigInfo, send};
-use sentry::socket::inet::outside;
+use sentry::socket::inet::{outside, report as network_report};
 use sentry::task::namespaces::{
     CgroupNamespace, IpcNamespace, Namespaces, NetNamespace, SeccompState, UtsNamespace,
 };
@@ -47,9 +47,6 @@ use crate::cgroup;
 use crate::net::Network;
 use crate::report;
 use crate::spec::seccomp;
-
-/// Bytes for the buffers of all connections of a sandbox.
-const NETWORK_MEMORY: usize = 256 << 20;
 
 struct Process {
     group: Arc<ThreadGroup>,
@@ -78,6 +75,8 @@ pub(super) struct Sandbox {
     books: Arc<Mutex<Books>>,
     memory: u64,
     cpus: u32,
+    /// Bytes for the buffers of all connections.
+    network_memory: usize,
     has_log: bool,
     host_sockets: bool,
 }
@@ -151,6 +150,7 @@ impl Sandbox {
             cpus,
             has_log: config.has_log,
             host_sockets: config.host_sockets,
+            network_memory: usize::try_from(config.network_memory).unwrap_or(usize::MAX),
         }))
     }
 
@@ -175,7 +175,7 @@ impl Sandbox {
             &net,
             network.setup,
             network.sockets,
-            NETWORK_MEMORY,
+            self.network_memory,
         )
         .map_err(|errno| {
             let message = format!("cannot use the container's network: {errno}");
@@ -761,7 +761,20 @@ impl SandboxKernel for Sandbox {
     }
 
     fn counters(&self) -> String {
-        unsupported(&self.kernel).unwrap_or_else(|| "every system call was supported\n".to_owned())
+        let mut text = unsupported(&self.kernel)
+            .unwrap_or_else(|| "every system call was supported\n".to_owned());
+        let nets: BTreeMap<u64, _> = self
+            .books
+            .lock()
+            .containers
+            .values()
+            .map(|entry| entry.container.namespaces.net.clone())
+            .map(|net| (net.ino, net))
+            .collect();
+        for net in nets.values() {
+            text.push_str(&network_report::report(net));
+        }
+        text
     }
 
     fn strace(&self, calls: &[String]) -> Result<(), ControlError> {

@@ -13,6 +13,7 @@ use super::options::{Asker, Kind, ProtocolOptions};
 use super::{Endpoint, Family};
 use crate::error::{Errno, Result, SysResult};
 use crate::socket::Message;
+use crate::socket::filter::{self, SO_ATTACH_FILTER, SO_DETACH_FILTER, Seen};
 use crate::socket::inbox::{BOTH, OVERHEAD, RECEIVE, SEND};
 use crate::socket::options::{Options, cut};
 use crate::task::CurrentTask;
@@ -52,6 +53,7 @@ pub(super) struct Datagrams {
     pub(super) queue: WaitQueue,
     pub(super) options: Mutex<Options>,
     pub(super) protocol: Mutex<ProtocolOptions>,
+    filter: filter::Slot,
 }
 
 impl Datagrams {
@@ -65,11 +67,17 @@ impl Datagrams {
             queue: WaitQueue::new(),
             options: Mutex::default(),
             protocol: Mutex::new(protocol),
+            filter: filter::Slot::default(),
         }
     }
 
     /// Keeps a packet; what finds no room is lost and counted.
     pub(super) fn deliver(&self, mut packet: Datagram) {
+        if !self.passes(&mut packet) {
+            let mut waiting = self.waiting.lock();
+            waiting.lost = waiting.lost.saturating_add(1);
+            return;
+        }
         let room = self.options.lock().rcvbuf;
         {
             let mut waiting = self.waiting.lock();
@@ -86,6 +94,27 @@ impl Datagrams {
             waiting.packets.push_back(packet);
         }
         self.queue.notify(Events::IN | Events::RDNORM);
+    }
+
+    /// Whether the socket's filter lets a packet through, of which it may keep the beginning only.
+    fn passes(&self, packet: &mut Datagram) -> bool {
+        let Some(filter) = self.filter.get() else {
+            return true;
+        };
+        let mut head = Vec::new();
+        if self.asker.kind == Kind::Udp {
+            // The filter sees UDP's header.
+            let len = u16::try_from(8 + packet.bytes.len()).unwrap_or(u16::MAX);
+            for number in [packet.from.port, packet.meta.to.port, len, 0] {
+                head.extend(number.to_be_bytes());
+            }
+        }
+        let kept = filter.run(Seen {
+            head: &head,
+            bytes: &packet.bytes,
+        });
+        packet.bytes.truncate(kept.saturating_sub(head.len()));
+        kept > 0
     }
 
     /// Whether the guest wants an error queue for packets to `to`.
@@ -312,6 +341,7 @@ impl Datagrams {
             so::SO_ACCEPTCONN => 0,
             so::SO_ERROR => self.take_error().map_or(0, Errno::raw),
             so::SO_PEEK_OFF if self.asker.kind == Kind::Udp => self.waiting.lock().peek_offset,
+            so::SO_LOCK_FILTER => i32::from(self.filter.is_locked()),
             so::SO_PASSCRED => return Err(Errno::EOPNOTSUPP),
             so::SO_PEERCRED => return Ok(cut(&super::NOBODY, max)),
             name => return self.options.lock().get(name, max),
@@ -331,6 +361,9 @@ impl Datagrams {
                 self.waiting.lock().peek_offset = crate::socket::options::int(value)?;
                 Ok(())
             }
+            SO_ATTACH_FILTER => self.filter.attach(task, value),
+            SO_DETACH_FILTER => self.filter.detach(value),
+            so::SO_LOCK_FILTER => self.filter.lock(value),
             so::SO_BINDTODEVICE => super::bind_to_device(task, &self.options, value),
             name => self.options.lock().set(&task.creds(), name, value),
         }

@@ -6,6 +6,7 @@
 //! - [`outside`]: the packet stack. Without one, destinations other than loopback are unreachable.
 
 mod caller;
+mod capture;
 mod control;
 mod datagram;
 mod endpoint;
@@ -16,6 +17,7 @@ pub mod outside;
 mod ports;
 mod raw;
 mod raw_file;
+pub mod report;
 mod tables;
 mod tcp;
 mod udp;

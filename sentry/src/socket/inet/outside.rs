@@ -166,7 +166,8 @@ pub fn attach(
     if outside.0.get().is_some() {
         return Err(Errno::EEXIST);
     }
-    let sockets: Vec<Arc<OwnedFd>> = sockets.into_iter().map(Arc::new).collect();
+    let mut sockets: Vec<Arc<OwnedFd>> = sockets.into_iter().map(Arc::new).collect();
+    let capture = if setup.capture { sockets.pop() } else { None };
     // The last two are the host's loopback, if it is there.
     let (links, loopback) = sockets.split_at(setup.interfaces.len());
     let mut wires: Vec<Arc<dyn Wire>> = links
@@ -185,6 +186,9 @@ pub fn attach(
         random: host::random,
     };
     let stack = Stack::new(setup, wires, &options);
+    if let Some(file) = capture {
+        super::capture::start(&stack, file);
+    }
     stack.set_upper(Arc::new(Sockets(Arc::downgrade(net))));
     let timer: Arc<Mutex<Option<Timer>>> = Arc::default();
     stack.set_alarm(alarm(reactor, &stack, &timer));

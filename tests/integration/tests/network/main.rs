@@ -5,6 +5,7 @@
 mod basics;
 mod control;
 mod host_loopback;
+mod hostile;
 mod loss;
 mod servers;
 mod world;

@@ -148,6 +148,17 @@ pub(crate) fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
 }
 
+/// Ends a container, however the test does.
+pub(crate) struct Ends<'a>(pub(crate) &'a Bundle, pub(crate) &'a str);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        let _ = runsc(self.0, &["delete", "--force", self.1])
+            .stderr(Stdio::null())
+            .status();
+    }
+}
+
 /// A container in the background.
 pub(crate) struct Running {
     child: Child,

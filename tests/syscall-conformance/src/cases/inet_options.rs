@@ -5,7 +5,7 @@ use crate::prelude::*;
 cases![
     socket_level_values, socket_level_set, ip_level_values, ipv6_level_values, tcp_level_values, tcp_level_set, option_lengths,
     option_errors, buffers, congestion, tcp_info_states, bind_to_device, incoming_cpu_and_cookie, levels_by_protocol, linger_values,
-    timeouts, mark_and_priority, receive_overflow, packet_filters, tcp_maxseg, ip_options, quickack, broadcast_and_dontroute, socket_kinds_refused,
+    timeouts, mark_and_priority, receive_overflow, packet_filters, packet_filters_filter, packet_filters_invalid, tcp_maxseg, ip_options, quickack, broadcast_and_dontroute, socket_kinds_refused,
     peek_offset, zerocopy, tcp_info_counts, mtu_values,
 ];
 
@@ -310,6 +310,63 @@ fn packet_filters() {
     let fd = udp();
     say!("filter {}", sys!(SYS_setsockopt, fd, SOL_SOCKET, SO_ATTACH_FILTER, &[0u8; 16][..], 16));
     say!("detach {}", set(fd, SOL_SOCKET, SO_DETACH_FILTER, 0));
+    say!("short {}", sys!(SYS_setsockopt, fd, SOL_SOCKET, SO_ATTACH_FILTER, &[0u8; 16][..], 8));
+}
+
+/// SO_ATTACH_FILTER with instructions of code, jumps and operand.
+fn attach(fd: i32, code: &[(u16, u8, u8, u32)]) -> Ret {
+    let code: Vec<sock_filter> = code.iter().map(|&(code, jt, jf, k)| sock_filter { code, jt, jf, k }).collect();
+    let mut program = [0u8; 16];
+    program[..2].copy_from_slice(&(code.len() as u16).to_ne_bytes());
+    program[8..].copy_from_slice(&(code.as_ptr() as u64).to_ne_bytes());
+    sys!(SYS_setsockopt, fd, SOL_SOCKET, SO_ATTACH_FILTER, &program[..], 16)
+}
+
+fn packet_filters_filter() {
+    let (a, b) = udp_pair();
+    // The byte behind UDP's header decides; "cut" keeps three bytes behind it.
+    say!("{}", attach(b, &[(0x30, 0, 0, 8), (0x15, 0, 1, 100), (0x06, 0, 0, 0), (0x15, 0, 1, 99), (0x06, 0, 0, 11), (0x06, 0, 0, 65_535)]));
+    for text in ["drop", "cut it", "whole"] {
+        write(a, text.as_bytes());
+    }
+    say!("{} {} {}", recv(b, 20, 0), recv(b, 20, 0), recv(b, 20, MSG_DONTWAIT));
+    // Length, and the length field of UDP's header, must be as one expects.
+    say!("{}", attach(b, &[(0x80, 0, 0, 0), (0x07, 0, 0, 0), (0x28, 0, 0, 4), (0x1d, 0, 1, 0), (0x06, 0, 0, 100), (0x06, 0, 0, 0)]));
+    write(a, b"four");
+    say!("{}", recv(b, 20, 0));
+    // An empty packet has no byte 8: dropped.
+    say!("{}", attach(b, &[(0x30, 0, 0, 8), (0x06, 0, 0, 100)]));
+    send(a, b"", 0).must();
+    write(a, b"x");
+    say!("{}", recv(b, 20, 0));
+    // By modulo: odd lengths only. Eight bytes of header come to it.
+    say!("{}", attach(b, &[(0x80, 0, 0, 0), (0x94, 0, 0, 2), (0x15, 1, 0, 0), (0x06, 0, 0, 100), (0x06, 0, 0, 0)]));
+    for text in ["ab", "abc"] {
+        write(a, text.as_bytes());
+    }
+    say!("{} {}", recv(b, 20, 0), recv(b, 20, MSG_DONTWAIT));
+    say!("lock {} {}", set(b, SOL_SOCKET, SO_LOCK_FILTER, 1), get(b, SOL_SOCKET, SO_LOCK_FILTER));
+    say!("unlock {} detach {} attach {}", set(b, SOL_SOCKET, SO_LOCK_FILTER, 0), set(b, SOL_SOCKET, SO_DETACH_FILTER, 0), attach(b, &[(0x06, 0, 0, 1)]));
+    say!("detach {}", set(a, SOL_SOCKET, SO_DETACH_FILTER, 0));
+}
+
+fn packet_filters_invalid() {
+    let fd = udp();
+    for (name, code) in [
+        ("no return", vec![(0x00, 0, 0, 1)]),
+        ("jump too far", vec![(0x05, 0, 0, 1), (0x06, 0, 0, 1)]),
+        ("unwritten memory", vec![(0x60, 0, 0, 0), (0x06, 0, 0, 1)]),
+        ("memory too far", vec![(0x02, 0, 0, 16), (0x06, 0, 0, 1)]),
+        ("division by zero", vec![(0x34, 0, 0, 0), (0x06, 0, 0, 1)]),
+        ("modulo zero", vec![(0x94, 0, 0, 0), (0x06, 0, 0, 1)]),
+        ("shift too far", vec![(0x64, 0, 0, 32), (0x06, 0, 0, 1)]),
+        ("unknown", vec![(0xffff, 0, 0, 0), (0x06, 0, 0, 1)]),
+        ("header length", vec![(0xb1, 0, 0, 0), (0x06, 0, 0, 1)]),
+        ("fine", vec![(0x06, 0, 0, 1)]),
+    ] {
+        say!("{name}: {}", attach(fd, &code));
+    }
+    say!("detach {} {}", set(fd, SOL_SOCKET, SO_DETACH_FILTER, 0), set(fd, SOL_SOCKET, SO_DETACH_FILTER, 0));
 }
 
 fn tcp_maxseg() {

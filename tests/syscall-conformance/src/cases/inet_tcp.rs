@@ -10,7 +10,7 @@ cases![
     send_blocks_until_read, send_timeout, receive_timeout, receive_interrupted, fionread_outq, low_water, listen_again, connect_on_listener,
     close_listener_resets_pending, disconnect_by_unspec, sendfile_to_socket, splice_both_ways, vectors, scm_rights_refused, dup_keeps_open,
     bound_to_a_port_then_connect, privileged_port, many_connections, port_after_close, shutdown_listener, simultaneous_close, zero_lengths,
-    fork_shares, accept_flags, defer_accept, user_timeout_value, keepalive_values, sendmmsg_recvmmsg, ephemeral_range, urgent_mark,
+    fork_shares, accept_flags, defer_accept, user_timeout_value, keepalive_values, sendmmsg_recvmmsg, ephemeral_range, urgent_mark, signals_of_readiness,
 ];
 
 fn bind_listen_accept_names() {
@@ -408,6 +408,39 @@ fn urgent_mark() {
     say!("{}", recv(server, 10, 0));
     sys!(SYS_ioctl, server, 0x8905, &mut at).must();
     say!("at mark {at}");
+}
+
+/// SIGIO for what comes in, to a process, a thread and a process group; F_SETSIG with the reason.
+fn signals_of_readiness() {
+    const F_SETSIG: i32 = 10;
+    const F_SETOWN_EX: i32 = 15;
+    let (client, server) = pair();
+    handle(SIGIO, 0);
+    handle(SIGUSR1, SA_SIGINFO);
+    say!("{} {}", sys!(SYS_fcntl, server, F_SETOWN, getpid()), sys!(SYS_fcntl, server, F_GETOWN));
+    write(client, b"quiet");
+    wait_for(server, POLLIN);
+    say!("not asked for: {}", caught());
+    say!("{}", sys!(SYS_fcntl, server, F_SETFL, O_ASYNC));
+    write(client, b"1");
+    say!("{}", caught());
+    say!("{}", sys!(SYS_fcntl, server, F_SETSIG, SIGUSR1));
+    write(client, b"2");
+    say!("{}", caught());
+    say!("{}", sys!(SYS_fcntl, server, F_SETSIG, 0));
+    for (kind, id) in [(0, sys!(SYS_gettid).0), (1, getpid().into()), (2, sys!(SYS_getpgid, 0).0)] {
+        let owner = [kind, id as i32];
+        say!("{kind} {}", sys!(SYS_fcntl, server, F_SETOWN_EX, &owner));
+        write(client, b"3");
+        say!("{}", caught());
+    }
+    say!("{}", sys!(SYS_fcntl, server, F_SETOWN, 0));
+    write(client, b"4");
+    say!("nobody: {}", caught());
+    say!("{}", sys!(SYS_fcntl, server, F_SETOWN, getpid()));
+    close(client);
+    say!("end: {}", caught());
+    say!("{}", recv(server, 20, 0));
 }
 
 fn more_and_cork() {
