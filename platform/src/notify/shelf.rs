@@ -155,7 +155,15 @@ impl Thread {
     /// Ends a full stop.
     pub(super) fn resume_locked(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
         let Phase::Full(id) = state.phase else { return };
-        if state.exited || self.resume_by_order(&mut state) {
+        if state.exited {
+            return;
+        }
+        if let Some(calls) = state.set_up.take() {
+            self.resume_by_set_up(state, calls);
+            return;
+        }
+        if let Some(call) = state.deferred.take() {
+            self.resume_by_order(state, call);
             return;
         }
         let reply = if state.dirty {
