@@ -51,6 +51,8 @@ pub(super) struct Listener {
     runnable: AtomicUsize,
     /// Threads that the kernel says are blocked.
     sleepers: AtomicUsize,
+    /// Those of them that are parked: not in the kernel's list of pending notifications.
+    shelved: AtomicUsize,
     /// `None` if the host knows one mode only.
     pace: Option<Mutex<Pace>>,
     /// The mode as it is, to be looked at without the lock.
@@ -68,6 +70,7 @@ impl Listener {
             pending: Mutex::default(),
             runnable: AtomicUsize::new(0),
             sleepers: AtomicUsize::new(0),
+            shelved: AtomicUsize::new(0),
         })
     }
 
@@ -135,6 +138,17 @@ impl Listener {
     /// Counts a thread that the kernel says is blocked, or no longer. Returns how many there are.
     pub(super) fn count_sleeper(&self, blocked: bool) -> usize {
         count(&self.sleepers, blocked)
+    }
+
+    /// Counts a sleeper that is parked, or no longer.
+    pub(super) fn count_shelved(&self, shelved: bool) {
+        count(&self.shelved, shelved);
+    }
+
+    /// Sleepers in the kernel's list, or nearly so: the counts are read one after the other.
+    pub(super) fn unshelved(&self) -> usize {
+        let sleepers = self.sleepers.load(Ordering::Relaxed);
+        sleepers.saturating_sub(self.shelved.load(Ordering::Relaxed))
     }
 
     /// Receives until no process with this filter is left.

@@ -113,6 +113,8 @@ pub(super) struct State {
     pub(super) blocked: bool,
     /// Since when it is blocked and may be parked for it.
     pub(super) asleep_since: Option<Instant>,
+    /// It counts as parked.
+    pub(super) shelved: bool,
     /// The call of the light stop that it is in, or was in last.
     pub(super) call: Option<SyscallArgs>,
     /// The order that ends the full stop, until the thread runs on; and whether it ran on so, and may still report that the order failed.
@@ -180,6 +182,7 @@ impl Thread {
                 started: false,
                 blocked: false,
                 asleep_since: None,
+                shelved: false,
                 call: None,
                 again: None,
                 deferred: None,
@@ -687,6 +690,7 @@ impl Thread {
         if std::mem::take(&mut state.blocked) {
             self.process.listener.count_sleeper(false);
         }
+        self.note_shelved(state, false);
         self.count_runnable(state);
         self.process.listener.remove(self);
         if let Some(fast) = &self.core.fast {
