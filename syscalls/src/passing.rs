@@ -1,4 +1,5 @@
-//! Calls that change mappings, at a light stop: let through to the host if that is all they take, else made again with a full stop.
+//! Calls that change mappings or the thread's FS base, at a light stop: let through to the host if that is all they take, else made again with a
+//! full stop.
 
 use abi::mm::{
     MADV_COLD, MADV_DONTNEED, MADV_FREE, MADV_HUGEPAGE, MADV_NOHUGEPAGE, MADV_WILLNEED, PROT_EXEC,
@@ -11,10 +12,12 @@ use sentry::task::CurrentTask;
 const MPROTECT: u64 = 10;
 const MUNMAP: u64 = 11;
 const MADVISE: u64 = 28;
+const ARCH_PRCTL: u64 = 158;
+const ARCH_SET_FS: u64 = 0x1002;
 
 /// Whether `call`, of which only number and arguments are known, is one of these.
 pub(crate) const fn concerns(call: &SyscallArgs) -> bool {
-    matches!(call.nr, MPROTECT | MUNMAP | MADVISE)
+    matches!(call.nr, MPROTECT | MUNMAP | MADVISE | ARCH_PRCTL)
 }
 
 /// Ends the light stop of such a call one way or another.
@@ -23,12 +26,16 @@ pub(crate) async fn pass(cx: &CurrentTask, call: &SyscallArgs) {
     // From now on whoever wants the thread's attention kicks it: a kick that comes too early is looked at in vain.
     cx.set_in_guest(true);
     let watched = cx.kernel.strace.is_on() || cx.seccomp.read().mode != 0;
-    // Noted before: the thread may be back before this returns.
     let map = cx.memory_map();
-    cx.note_in_flight(map.clone(), None);
+    if call.nr != ARCH_PRCTL {
+        // Noted before: the thread may be back before this returns.
+        cx.note_in_flight(map.clone(), None);
+    }
     let [addr, len, third, ..] = call.args;
     let passage = match (call.nr, u32::try_from(third)) {
         _ if watched => Passage::Refused,
+        // Whether the address will do is for the platform to say.
+        (ARCH_PRCTL, _) if addr == ARCH_SET_FS && thread.let_through() => Passage::Through,
         (MUNMAP, _) => map.pass_unmap(&thread, addr, len).await,
         (MPROTECT, Ok(prot)) if is_plain_protection(prot) => {
             map.pass_protect(&thread, addr, len, prot).await

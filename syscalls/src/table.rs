@@ -372,7 +372,7 @@ syscall_table! {
     112 => process::setsid() Full;
     121 => process::getpgid(pid: i32) Full;
     124 => process::getsid(pid: i32) Full;
-    158 => process::arch_prctl(code: u32 as ARCH_PRCTL, addr: u64 as ADDRESS) Partial("no CPUID faulting, no shadow stacks, no LAM") full;
+    158 => process::arch_prctl(code: u32 as ARCH_PRCTL, addr: u64 as ADDRESS) Partial("no CPUID faulting, no shadow stacks, no LAM") pass;
     186 => process::gettid() Full;
     218 => process::set_tid_address(addr: u64 as ADDRESS) Full;
     231 => process::exit_group(status: i32) Full;

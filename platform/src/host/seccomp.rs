@@ -13,6 +13,7 @@ const NOTIF_SET_FLAGS: libc::c_ulong = 0x4008_2104;
 const FD_SYNC_WAKE_UP: u64 = 1;
 const FLAG_CONTINUE: u32 = 1;
 const ADDFD_SETFD: u32 = 1;
+const ADDFD_SEND: u32 = 2;
 
 /// `seccomp_data`: the call that was trapped.
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
@@ -108,8 +109,9 @@ pub fn let_through(listener: BorrowedFd<'_>, id: u64) -> Result<(), Errno> {
     )
 }
 
-/// Installs a duplicate of `source` at number `target` in the table of the thread that waits in notification `id`. Waits for that thread.
-pub fn add_descriptor(
+/// Installs a duplicate of `source` at number `target` in the table of the thread that waits in notification `id`, and ends its call with that
+/// number. Waits for that thread; if it fails, the call is still waiting.
+pub fn add_descriptor_and_reply(
     listener: BorrowedFd<'_>,
     id: u64,
     source: BorrowedFd<'_>,
@@ -117,7 +119,7 @@ pub fn add_descriptor(
 ) -> Result<(), Errno> {
     let request = AddFd {
         id,
-        flags: ADDFD_SETFD,
+        flags: ADDFD_SETFD | ADDFD_SEND,
         srcfd: source.as_raw_fd().cast_unsigned(),
         newfd: target,
         newfd_flags: 0,
@@ -136,12 +138,21 @@ pub fn set_synchronous(listener: BorrowedFd<'_>, on: bool) -> Result<(), Errno> 
 
 /// What `poll(2)` says of a descriptor within `timeout_ms` (negative: for ever): the events that hold.
 pub fn poll_events(fd: BorrowedFd<'_>, timeout_ms: i32) -> Result<i16, Errno> {
+    let limit = libc::timespec {
+        tv_sec: i64::from(timeout_ms / 1000),
+        tv_nsec: i64::from(timeout_ms % 1000) * 1_000_000,
+    };
+    let timeout = if timeout_ms < 0 {
+        std::ptr::null()
+    } else {
+        &raw const limit
+    };
     let mut entry = libc::pollfd {
         fd: fd.as_raw_fd(),
         events: libc::POLLIN,
         revents: 0,
     };
-    // SAFETY: one valid `pollfd`.
-    check(unsafe { libc::poll(&raw mut entry, 1, timeout_ms) }.into())?;
+    // SAFETY: one valid `pollfd`, a null pointer or a valid `timespec`, no mask.
+    check(unsafe { libc::ppoll(&raw mut entry, 1, timeout, std::ptr::null()) }.into())?;
     Ok(entry.revents)
 }

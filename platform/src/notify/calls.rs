@@ -7,7 +7,7 @@ pub const HOST_CALLS: &[(libc::c_long, &str)] = &[
         libc::SYS_ioctl,
         "receive, answer, ADDFD and SET_FLAGS on seccomp listeners",
     ),
-    (libc::SYS_poll, "end of a listener; the template's answer"),
+    (libc::SYS_ppoll, "end of a listener; the template's answer"),
     (libc::SYS_process_vm_readv, "guest memory"),
     (libc::SYS_process_vm_writev, "guest memory"),
     (libc::SYS_pidfd_open, "watching guest processes"),
@@ -64,5 +64,4 @@ pub const HOST_CALLS: &[(libc::c_long, &str)] = &[
         "CPU clocks of guests (no vDSO for those)",
     ),
     (libc::SYS_getrandom, "nonces"),
-    (libc::SYS_uname, "which kernel this is"),
 ];

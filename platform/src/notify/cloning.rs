@@ -17,9 +17,9 @@ use super::frame;
 use super::listener::Listener;
 use super::process::Process;
 use super::space::{Space, SpaceHandle};
-use super::thread::{Beginning, Phase, Purpose, RawCall, Thread};
+use super::thread::{Beginning, Phase, RawCall, Thread};
 use crate::api::{CloneKind, Gone, Registers};
-use crate::host::{process, seccomp::Notification, vm};
+use crate::host::{process, seccomp::Notification};
 use crate::stub;
 
 /// Flags of a thread of the same process (`CLONE_VM | FS | FILES | SIGHAND | THREAD | SYSVSEM`).
@@ -58,19 +58,6 @@ impl PendingClone {
         let mut outcome = self.outcome.lock();
         outcome.result.get_or_insert(result);
         outcome.waker.take()
-    }
-
-    pub(super) fn failed(&self, error: Errno) -> Option<Waker> {
-        self.finish(Err(error))
-    }
-
-    /// A fork's child has executed (or failed) the mapping of its slot.
-    pub(super) fn set_up(&self, child: &Arc<Thread>, failed: bool) -> Option<Waker> {
-        if failed {
-            child.process.kill();
-            return self.finish(Err(Errno::ENOMEM));
-        }
-        self.finish(Ok(Arc::clone(child)))
     }
 
     /// The child's first doorbell, on the receiver's thread.
@@ -121,53 +108,27 @@ impl PendingClone {
             process
         };
         let fork = self.kind == CloneKind::Fork;
-        let setup = if fork {
-            self.setup_calls(index)?
+        let set_up = if fork {
+            Some(self.setup_calls(index)?)
         } else {
-            Vec::new()
+            None
         };
         let beginning = Beginning {
-            phase: if fork {
-                Phase::Ordering {
-                    calls: setup.clone(),
-                    next: 0,
-                    purpose: Purpose::Setup(Arc::clone(self)),
-                }
-            } else {
-                Phase::Full(notification.id)
-            },
-            stop: (!fork).then_some(crate::api::Stop::Started),
+            phase: Phase::Full(notification.id),
+            stop: Some(crate::api::Stop::Started),
             registers: self.registers,
             fpstate: self.fpstate,
             // A thread's frame was written before it was made; a fork's is its parent's.
             dirty: fork,
             fs_base: self.fs_base,
             gs_base: self.gs_base,
+            set_up,
         };
         let thread = Thread::new(core, &process, tid, slot, beginning).ok_or(Errno::EAGAIN)?;
         listener.insert(Arc::clone(&thread));
-        if fork {
-            thread.note_told(&mut thread.state());
+        if let Some(waker) = self.finish(Ok(thread)) {
+            waker.wake();
         }
-        if !fork {
-            if let Some(waker) = self.finish(Ok(thread)) {
-                waker.wake();
-            }
-            return Ok(());
-        }
-        let mut bytes = Vec::with_capacity(64 + setup.len() * stub::ORDER_SIZE);
-        bytes.extend_from_slice(&(setup.len() as u64).to_ne_bytes());
-        bytes.resize(64, 0);
-        for call in &setup {
-            call.iter()
-                .for_each(|word| bytes.extend_from_slice(&word.to_ne_bytes()));
-            bytes.extend_from_slice(&[0; 8]);
-        }
-        let written = vm::write(tid, &[(stub::stack_base(index), bytes.len())], &bytes)?;
-        if written != bytes.len() {
-            return Err(Errno::EFAULT);
-        }
-        thread.reply(notification.id, stub::REPLY_ORDERS_ON_STACK);
         Ok(())
     }
 

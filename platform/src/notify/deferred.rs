@@ -10,7 +10,7 @@ use parking_lot::MutexGuard;
 use std::task::Waker;
 
 use super::orders::{file_of, translate};
-use super::thread::{Phase, Purpose, State, Thread};
+use super::thread::{Phase, Purpose, RawCall, State, Thread};
 use crate::api::{HostCall, Stop};
 use crate::host::seccomp::Notification;
 use crate::stub;
@@ -19,7 +19,8 @@ impl Thread {
     /// See `GuestThread::defer`.
     pub(super) fn defer(&self, call: &HostCall) -> bool {
         let mut state = self.state();
-        if !matches!(state.phase, Phase::Full(_)) || file_of(call).is_some() {
+        let begins = state.set_up.is_some();
+        if begins || !matches!(state.phase, Phase::Full(_)) || file_of(call).is_some() {
             return false;
         }
         let Ok((call, _)) = translate(call) else {
@@ -29,16 +30,12 @@ impl Thread {
         true
     }
 
-    /// Ends the full stop by the deferred order, if there is one.
-    pub(super) fn resume_by_order(self: &Arc<Self>, state: &mut State) -> bool {
-        let Some(call) = state.deferred.take() else {
-            return false;
-        };
+    /// Ends the full stop by the deferred order `call`.
+    pub(super) fn resume_by_order(self: &Arc<Self>, state: MutexGuard<'_, State>, call: RawCall) {
         let context = super::frame::encode(&state.registers, &state.trap);
         self.slot.write_words(stub::SLOT_REGS, &context);
         self.slot.write_orders(&[call], true);
-        self.start_orders(state, vec![call], Purpose::Last, stub::REPLY_ORDERS);
-        true
+        self.start_orders(state, vec![call], Purpose::Last);
     }
 
     /// The order that was to end the stop has failed: the stop goes on.

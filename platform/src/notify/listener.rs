@@ -4,6 +4,7 @@
 //! machine, wakes that thread's task and lets the executor run it here and now.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -19,16 +20,39 @@ use super::thread::Thread;
 use crate::host::{process, seccomp};
 use crate::stub;
 
+type ByTid = BuildHasherDefault<TidHasher>;
+
+/// Thread ids as hashes: the host deals them out one after the other, and each notification looks one up.
+#[derive(Default)]
+struct TidHasher(u64);
+
+impl Hasher for TidHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+    fn write_i32(&mut self, tid: i32) {
+        // Spread to the high bits too, which tables look at first.
+        self.0 = u64::from(tid.cast_unsigned()).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+}
+
 /// See the module.
 pub(super) struct Listener {
     fd: OwnedFd,
-    threads: Mutex<HashMap<i32, Arc<Thread>>>,
+    threads: Mutex<HashMap<i32, Arc<Thread>, ByTid>>,
     /// Clones that were ordered and whose child has not shown itself, by nonce.
     pending: Mutex<HashMap<u64, Arc<PendingClone>>>,
     /// Threads that run or may run soon.
     runnable: AtomicUsize,
     /// Threads that the kernel says are blocked.
     sleepers: AtomicUsize,
+    /// Those of them that are parked: not in the kernel's list of pending notifications.
+    shelved: AtomicUsize,
     /// `None` if the host knows one mode only.
     pace: Option<Mutex<Pace>>,
     /// The mode as it is, to be looked at without the lock.
@@ -46,6 +70,7 @@ impl Listener {
             pending: Mutex::default(),
             runnable: AtomicUsize::new(0),
             sleepers: AtomicUsize::new(0),
+            shelved: AtomicUsize::new(0),
         })
     }
 
@@ -113,6 +138,17 @@ impl Listener {
     /// Counts a thread that the kernel says is blocked, or no longer. Returns how many there are.
     pub(super) fn count_sleeper(&self, blocked: bool) -> usize {
         count(&self.sleepers, blocked)
+    }
+
+    /// Counts a sleeper that is parked, or no longer.
+    pub(super) fn count_shelved(&self, shelved: bool) {
+        count(&self.shelved, shelved);
+    }
+
+    /// Sleepers in the kernel's list, or nearly so: the counts are read one after the other.
+    pub(super) fn unshelved(&self) -> usize {
+        let sleepers = self.sleepers.load(Ordering::Relaxed);
+        sleepers.saturating_sub(self.shelved.load(Ordering::Relaxed))
     }
 
     /// Receives until no process with this filter is left.

@@ -2,14 +2,14 @@
 //! 6.11).
 //!
 //! - `Template` (`template`, `template_child`): the process that guest processes are cloned from.
-//! - `Spawner`: keeps ready processes. `Listener`: a seccomp listener with its receiver thread. `Reaper`: watches pidfds, enforces deadlines.
+//! - `Spawner`: keeps ready processes. `Listener`: a seccomp listener with its receiver thread, one of the `Receivers`. `Reaper`: watches pidfds, enforces deadlines.
 //! - `Space`, `Process`, `Thread`: an address space, a host process with it, a host thread. `Thread` is the state machine of stops.
-//! - `orders`, `deferred`, `cloning`: host calls made by guests on our behalf. `filter`: what guests are held by. `frame`: signal frames. `shelf`: parking. `arena`: slots. `fast`: the fast path's spike.
+//! - `orders`, `deferred`, `cloning`, `set_up`: host calls made by guests on our behalf. `filter`: what guests are held by. `frame`: signal frames. `shelf`: parking. `arena`: slots. `fast`: the fast path's spike.
 //!   `pace`: which way of waking each other. `passing`: calls that the host executes as the guest's own.
 //!
 //! Lock order, outermost first: `Space::layout`, `Process::descriptor` (both awaited), `Thread::state`, then one at a time and briefly:
 //! `Process::threads`, `Process::reaped`, `Space::slots`, `Space::processes`, `Listener::{threads, pending, pace}`, `Reaper::{watched, told}`,
-//! `PendingClone::{slot, outcome}`, `Spawner::pool`, `FastPath::shared`. No waker is called and no future polled with any but the awaited ones held.
+//! `PendingClone::{slot, outcome}`, `Spawner::pool`, `Receivers::queue`, `FastPath::shared`. No waker is called and no future polled with any but the awaited ones held.
 
 mod arena;
 mod calls;
@@ -28,6 +28,8 @@ mod probe;
 mod process;
 mod queue_lock;
 mod reaper;
+mod receivers;
+mod set_up;
 mod shelf;
 mod space;
 mod spawner;
@@ -46,6 +48,7 @@ pub use template::{PrepareError, Template};
 use self::core::Core;
 use self::guest::ThreadHandle;
 use self::reaper::Reaper;
+use self::receivers::Receivers;
 use self::spawner::Spawner;
 use crate::api::futures_shape::BoxFuture;
 use crate::api::{Cloned, Config};
@@ -54,6 +57,7 @@ use crate::api::{Cloned, Config};
 pub struct Platform {
     core: Arc<Core>,
     spawner: Arc<Spawner>,
+    receivers: Arc<Receivers>,
 }
 
 impl Platform {
@@ -70,7 +74,7 @@ impl Platform {
         let reaper = Arc::new(Reaper::new()?);
         // Spinning pays only where a CPU is left for it.
         let fast = config.fast_path && usable_cpus() > 1;
-        let poll_before_receive = !receiver_learns_of_the_end();
+        let poll_before_receive = template.polls_before_receiving();
         let core = Arc::new(Core {
             template,
             worker: config.worker,
@@ -78,7 +82,8 @@ impl Platform {
             poll_before_receive,
             fast: fast.then(fast::FastPath::default),
         });
-        let spawner = Arc::new(Spawner::default());
+        let receivers = Arc::new(Receivers::default());
+        let spawner = Arc::new(Spawner::new(Arc::clone(&receivers)));
         let thread = |name: &str| std::thread::Builder::new().name(name.into());
         {
             let core = Arc::clone(&core);
@@ -96,7 +101,11 @@ impl Platform {
                 }
             })?;
         }
-        Ok(Self { core, spawner })
+        Ok(Self {
+            core,
+            spawner,
+            receivers,
+        })
     }
 }
 
@@ -108,21 +117,10 @@ fn usable_cpus() -> usize {
         .count()
 }
 
-/// Whether this kernel is 6.11 or later.
-fn receiver_learns_of_the_end() -> bool {
-    let Ok(name) = nix::sys::utsname::uname() else {
-        return false;
-    };
-    let release = name.release().to_string_lossy();
-    let mut numbers = release
-        .split(|c: char| !c.is_ascii_digit())
-        .map(|part| part.parse::<u32>().unwrap_or(0));
-    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (6, 11)
-}
-
 impl Drop for Platform {
     fn drop(&mut self) {
         self.spawner.stop();
+        self.receivers.stop();
         self.core.reaper.stop();
         if let Some(fast) = &self.core.fast {
             fast.stop();

@@ -7,13 +7,14 @@ use std::task::Poll;
 
 use abi::Errno;
 
-use super::thread::{Phase, Purpose, RawCall, Thread};
+use super::thread::{Phase, Purpose, RawCall, State, Thread};
 use crate::api::{GUEST_BOTTOM, GUEST_TOP, Gone, HostCall, MapSource};
 use crate::host::seccomp;
 use crate::stub;
 
-/// The number under which a guest's host process holds the file that is being mapped. (0 is its arena.)
-const FILE_FD: u32 = 1;
+/// The number under which a guest's host process holds the file that is being mapped. (0 is its arena.) The host kernel ends the doorbell with it
+/// once the descriptor is there: the number is the reply to execute the orders.
+const FILE_FD: u32 = stub::REPLY_ORDERS as u32;
 
 const ARCH_SET_GS: u64 = 0x1001;
 const ARCH_SET_FS: u64 = 0x1002;
@@ -337,18 +338,11 @@ impl Thread {
         self: &Arc<Self>,
         mut calls: &[HostCall],
     ) -> Result<Vec<Result<u64, Errno>>, Gone> {
+        self.set_up().await?;
         let mut results = Vec::with_capacity(calls.len());
         while !calls.is_empty() {
             let (batch, rest) = calls.split_at(batch_len(calls));
             calls = rest;
-            let mut guard = None;
-            if let Some(file) = batch.iter().find_map(file_of) {
-                guard = Some(self.process.descriptor.lock().await);
-                if let Err(error) = self.donate(file)? {
-                    results.push(Err(error));
-                    return Ok(results);
-                }
-            }
             let (mut translated, mut refused) = (Vec::with_capacity(batch.len()), None);
             for call in batch {
                 match translate(call) {
@@ -363,9 +357,18 @@ impl Thread {
                 results.extend(refused.map(Err));
                 return Ok(results);
             }
-            let raw = self
-                .run_orders(translated.iter().map(|(call, _)| *call).collect())
-                .await?;
+            let raw_calls = translated.iter().map(|(call, _)| *call).collect();
+            let mut guard = None;
+            if let Some(file) = batch.iter().find_map(file_of) {
+                guard = Some(self.process.descriptor.lock().await);
+                if let Err(error) = self.start_with_file(raw_calls, file)? {
+                    results.push(Err(error));
+                    return Ok(results);
+                }
+            } else {
+                self.start_task_orders(raw_calls)?;
+            }
+            let raw = self.results().await?;
             drop(guard);
             let made = raw.len();
             for ((call, success), result) in translated.iter().zip(raw) {
@@ -410,12 +413,12 @@ impl Thread {
         }
     }
 
-    /// Makes sure that the guest's descriptor [`FILE_FD`] is `file`. The process's `descriptor` lock is held.
-    fn donate(&self, file: &Arc<OwnedFd>) -> Result<Result<(), Errno>, Gone> {
-        let id = match self.state().phase {
-            Phase::Full(id) => id,
-            _ => return Err(Gone),
-        };
+    /// Starts orders with `file` as the guest's descriptor [`FILE_FD`]. The process's `descriptor` lock is held. An error: nothing was started.
+    fn start_with_file(
+        self: &Arc<Self>,
+        calls: Vec<RawCall>,
+        file: &Arc<OwnedFd>,
+    ) -> Result<Result<(), Errno>, Gone> {
         // The weak reference keeps the allocation's address from being used again, so equal addresses mean the same file.
         let same = self
             .process
@@ -424,17 +427,55 @@ impl Thread {
             .as_ref()
             .is_some_and(|cached| Weak::as_ptr(cached) == Arc::as_ptr(file));
         if same {
-            return Ok(Ok(()));
+            return self.start_task_orders(calls).map(Ok);
         }
         *self.process.cached.lock() = None;
-        match seccomp::add_descriptor(self.process.listener.fd(), id, file.as_fd(), FILE_FD) {
+        // Before the host kernel lets the stub go on, which may be before it answers us.
+        let id = self
+            .prepare_task_orders(&mut self.state(), calls)
+            .ok_or(Gone)?;
+        let listener = self.process.listener.fd();
+        match seccomp::add_descriptor_and_reply(listener, id, file.as_fd(), FILE_FD) {
             Ok(()) => {
                 *self.process.cached.lock() = Some(Arc::downgrade(file));
                 Ok(Ok(()))
             }
             Err(Errno::ENOENT | Errno::ESRCH) => Err(Gone),
-            Err(error) => Ok(Err(error)),
+            Err(error) => {
+                // It still waits in its doorbell.
+                let mut state = self.state();
+                if state.gone {
+                    return Err(Gone);
+                }
+                state.phase = Phase::Full(id);
+                if state.exited {
+                    self.leave(state);
+                    return Err(Gone);
+                }
+                Ok(Err(error))
+            }
         }
+    }
+
+    fn prepare_task_orders(
+        self: &Arc<Self>,
+        state: &mut State,
+        calls: Vec<RawCall>,
+    ) -> Option<u64> {
+        if state.gone || state.exited || !matches!(state.phase, Phase::Full(_)) {
+            return None;
+        }
+        state.deferred = None;
+        self.slot.write_orders(&calls, false);
+        self.prepare_orders(state, calls, Purpose::Task)
+    }
+
+    fn start_task_orders(self: &Arc<Self>, calls: Vec<RawCall>) -> Result<(), Gone> {
+        let id = self
+            .prepare_task_orders(&mut self.state(), calls)
+            .ok_or(Gone)?;
+        self.reply(id, stub::REPLY_ORDERS);
+        Ok(())
     }
 
     /// Orders raw calls and waits for what the guest says they returned: untrusted numbers, at most as many as calls, all made.
@@ -442,15 +483,13 @@ impl Thread {
         self: &Arc<Self>,
         calls: Vec<RawCall>,
     ) -> Result<Vec<i64>, Gone> {
-        {
-            let mut state = self.state();
-            if state.gone || state.exited || !matches!(state.phase, Phase::Full(_)) {
-                return Err(Gone);
-            }
-            state.deferred = None;
-            self.slot.write_orders(&calls, false);
-            self.start_orders(&mut state, calls, Purpose::Task, stub::REPLY_ORDERS);
-        }
+        self.set_up().await?;
+        self.start_task_orders(calls)?;
+        self.results().await
+    }
+
+    /// Waits for the results of the orders that were started.
+    pub(super) async fn results(&self) -> Result<Vec<i64>, Gone> {
         poll_fn(|cx| {
             let mut state = self.state();
             if let Some(results) = state.results.take() {

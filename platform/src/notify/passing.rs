@@ -1,7 +1,7 @@
 //! Ordinary calls that the host executes as the guest's own (`SECCOMP_USER_NOTIF_FLAG_CONTINUE`).
 //!
 //! Only calls whose arguments are all in registers, which the thread cannot change while it waits, and whose effect stays within its own address
-//! space below [`GUEST_TOP`], or ends the thread. The platform judges that; whether the call is right for the guest is the kernel's to say. The
+//! space below [`GUEST_TOP`] or its own FS base, or ends the thread. The platform judges that; whether the call is right for the guest is the kernel's to say. The
 //! reply is not the completion: the call has happened when the thread shows itself again, not before.
 
 use std::sync::Arc;
@@ -15,6 +15,8 @@ const MPROTECT: u64 = libc::SYS_mprotect as u64;
 const MUNMAP: u64 = libc::SYS_munmap as u64;
 const MADVISE: u64 = libc::SYS_madvise as u64;
 const EXIT: u64 = libc::SYS_exit as u64;
+const ARCH_PRCTL: u64 = libc::SYS_arch_prctl as u64;
+const ARCH_SET_FS: u64 = 0x1002;
 
 /// Protections that the host sets as asked: no write-only pages (the sentry could not read them), none that the host shapes by itself.
 const PROTECTIONS: &[u64] = &[0, 1, 3, 5, 7];
@@ -40,6 +42,8 @@ fn is_harmless(call: &SyscallArgs) -> bool {
             MUNMAP => is_guest_range(addr, len),
             MPROTECT => is_guest_range(addr, len) && PROTECTIONS.contains(&third),
             MADVISE => is_guest_range(addr, len) && ADVICE.contains(&third),
+            // The thread's own register.
+            ARCH_PRCTL => addr == ARCH_SET_FS && len < GUEST_TOP,
             _ => false,
         }
 }
@@ -54,6 +58,12 @@ impl Thread {
         let harmless = state.call.as_ref().is_some_and(is_harmless);
         if !harmless || state.gone || state.exited {
             return false;
+        }
+        if let Some(call) = state.call
+            && call.nr == ARCH_PRCTL
+        {
+            // Where the stub cannot read it.
+            state.fs_base = call.args[1];
         }
         self.now_running(&mut state);
         drop(state);
@@ -129,6 +139,12 @@ mod tests {
             assert!(!is_harmless(&call(MADVISE, 0x10_0000, 4096, advice)));
         }
         assert!(!is_harmless(&call(9, 0x10_0000, 4096, 3)));
+        assert!(is_harmless(&call(ARCH_PRCTL, ARCH_SET_FS, 0x1000, 0)));
+        assert!(!is_harmless(&call(ARCH_PRCTL, ARCH_SET_FS, GUEST_TOP, 0)));
+        // ARCH_SET_GS, ARCH_SET_CPUID, and ARCH_SET_FS in a wide register.
+        for code in [0x1001, 0x1012, 1 << 32 | ARCH_SET_FS] {
+            assert!(!is_harmless(&call(ARCH_PRCTL, code, 0x1000, 0)));
+        }
         assert!(!is_harmless(&SyscallArgs {
             arch: 0x4000_0003,
             ..call(MUNMAP, 0x10_0000, 4096, 0)

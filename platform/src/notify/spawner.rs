@@ -16,6 +16,7 @@ use super::core::Core;
 use super::frame;
 use super::listener::Listener;
 use super::process::Process;
+use super::receivers::Receivers;
 use super::space::Space;
 use super::template::STEP_TIMEOUT_MS;
 use super::thread::{Beginning, Phase, RawCall, Thread};
@@ -27,8 +28,8 @@ use crate::stub;
 const READY: usize = 2;
 
 /// The pool and those who wait for it.
-#[derive(Default)]
 pub(super) struct Spawner {
+    receivers: Arc<Receivers>,
     pool: Mutex<Pool>,
     wanted: Condvar,
 }
@@ -41,6 +42,15 @@ struct Pool {
 }
 
 impl Spawner {
+    /// An empty pool.
+    pub(super) fn new(receivers: Arc<Receivers>) -> Self {
+        Self {
+            receivers,
+            pool: Mutex::default(),
+            wanted: Condvar::new(),
+        }
+    }
+
     /// Takes a ready process, or waits for the next.
     pub(super) async fn take(&self) -> Result<Made, Errno> {
         poll_fn(|cx| {
@@ -81,7 +91,7 @@ impl Spawner {
                     return;
                 }
             }
-            let made = make(core);
+            let made = make(core, &self.receivers);
             let failed = made.is_err();
             let (waiting, stopped) = {
                 let mut pool = self.pool.lock();
@@ -120,7 +130,7 @@ fn drop_all(ready: VecDeque<Result<Made, Errno>>) {
 }
 
 /// Makes one process, its listener and the listener's receiver.
-fn make(core: &Arc<Core>) -> Result<Made, Errno> {
+fn make(core: &Arc<Core>, receivers: &Arc<Receivers>) -> Result<Made, Errno> {
     let arena = Arena::new()?;
     let (space, handle, slot) = Space::new(&arena, 0, core.template.vdso())?;
     let pid = core.template.clone_process(arena.memory().fd())?;
@@ -208,18 +218,13 @@ fn make(core: &Arc<Core>) -> Result<Made, Errno> {
         dirty: false,
         fs_base: 0,
         gs_base: 0,
+        set_up: None,
     };
     let thread = Thread::new(core, &process, pid, slot, beginning).ok_or(Errno::ESRCH)?;
     listener.insert(Arc::clone(&thread));
-    let receiver = {
-        let (core, listener) = (Arc::clone(core), Arc::clone(&listener));
-        std::thread::Builder::new()
-            .name("receiver".into())
-            .spawn(move || listener.serve(&core))
-    };
-    if let Err(error) = receiver {
+    if let Err(error) = receivers.serve(core, listener) {
         process.kill();
-        return Err(Errno::from(error));
+        return Err(error);
     }
     Ok((thread, handle))
 }

@@ -45,8 +45,22 @@ pub struct Template {
     vdso: Vdso,
     xstate: XstateFormat,
     fsgsbase: bool,
+    /// The host does not tell a receiver that the last process has gone.
+    polls_before_receiving: bool,
     /// Held while a process is being made: the control pages describe one at a time.
     making: Mutex<()>,
+}
+
+/// Whether this kernel is 6.11 or later.
+fn receiver_learns_of_the_end() -> bool {
+    let Ok(name) = nix::sys::utsname::uname() else {
+        return false;
+    };
+    let release = name.release().to_string_lossy();
+    let mut numbers = release
+        .split(|c: char| !c.is_ascii_digit())
+        .map(|part| part.parse::<u32>().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (6, 11)
 }
 
 /// Errno with what was being done, for people.
@@ -120,6 +134,7 @@ impl Template {
             vdso,
             xstate,
             fsgsbase,
+            polls_before_receiving: !receiver_learns_of_the_end(),
             making: Mutex::new(()),
         })
     }
@@ -142,6 +157,10 @@ impl Template {
 
     pub(crate) fn xstate(&self) -> &XstateFormat {
         &self.xstate
+    }
+
+    pub(super) const fn polls_before_receiving(&self) -> bool {
+        self.polls_before_receiving
     }
 
     pub(super) fn has_fsgsbase(&self) -> bool {

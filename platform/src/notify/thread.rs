@@ -13,7 +13,6 @@ use abi::signal::Signal;
 use parking_lot::{Mutex, MutexGuard};
 
 use super::arena::Slot;
-use super::cloning::PendingClone;
 use super::core::Core;
 use super::fast::Patch;
 use super::frame::{self, CONTEXT_WORDS, Trap};
@@ -70,11 +69,11 @@ pub(super) enum Phase {
 pub(super) enum Purpose {
     /// The task.
     Task,
-    /// A fork's child gets its slot.
-    Setup(Arc<PendingClone>),
+    /// A fork's child has got its slot; the task's next orders follow.
+    SetUp,
     /// The thread's own exit.
     Exit,
-    /// Nobody, unless it fails: the thread runs on.
+    /// Nobody, unless the last one fails: the thread runs on.
     Last,
     /// The patch of a call site.
     Patch,
@@ -114,11 +113,17 @@ pub(super) struct State {
     pub(super) blocked: bool,
     /// Since when it is blocked and may be parked for it.
     pub(super) asleep_since: Option<Instant>,
+    /// It counts as parked.
+    pub(super) shelved: bool,
     /// The call of the light stop that it is in, or was in last.
     pub(super) call: Option<SyscallArgs>,
     /// The order that ends the full stop, until the thread runs on; and whether it ran on so, and may still report that the order failed.
     pub(super) deferred: Option<RawCall>,
     pub(super) may_have_failed: bool,
+    /// What a fork's child has to do before its slot is its own: first of all, by orders on its stub stack.
+    pub(super) set_up: Option<Vec<RawCall>>,
+    /// It ran on by those.
+    pub(super) setting_up: bool,
     /// That call was taken back and shall arrive again with all registers.
     pub(super) again: Option<SyscallArgs>,
     /// A call site that is being patched, and the end of the one that was (0: none).
@@ -135,6 +140,7 @@ pub(super) struct Beginning {
     pub(super) dirty: bool,
     pub(super) fs_base: u64,
     pub(super) gs_base: u64,
+    pub(super) set_up: Option<Vec<RawCall>>,
 }
 
 impl Thread {
@@ -176,10 +182,13 @@ impl Thread {
                 started: false,
                 blocked: false,
                 asleep_since: None,
+                shelved: false,
                 call: None,
                 again: None,
                 deferred: None,
                 may_have_failed: false,
+                set_up: beginning.set_up,
+                setting_up: false,
                 patch: None,
                 patched_ip: 0,
             }),
@@ -215,7 +224,12 @@ impl Thread {
         let data = &notification.data;
         let doorbell = data.nr.cast_unsigned() == stub::DOORBELL && data.ip == stub::doorbell_ip();
         let may_have_failed = std::mem::take(&mut state.may_have_failed);
+        let without_slot = std::mem::take(&mut state.setting_up) && may_have_failed;
         match &state.phase {
+            Phase::Running if doorbell && data.args[0] == stub::KIND_DONE && without_slot => {
+                // It has no slot of its own, and nothing can be told by the one that it shares.
+                self.violation()
+            }
             Phase::Running if doorbell && data.args[0] == stub::KIND_DONE && may_have_failed => {
                 self.deferred_failed(state, notification)
             }
@@ -410,6 +424,11 @@ impl Thread {
         }
         *next += 1;
         if matches!(purpose, Purpose::Last) {
+            if *next < calls.len() {
+                drop(state);
+                let _ = seccomp::let_through(self.process.listener.fd(), notification.id);
+                return None;
+            }
             state.told_at = None;
             state.may_have_failed = true;
             self.now_running(&mut state);
@@ -456,11 +475,16 @@ impl Thread {
                 }
                 state.waker.take()
             }
-            Purpose::Setup(clone) => {
-                state.stop = Some(Stop::Started);
-                drop(state);
-                let failed = !complete || (-4095..0).contains(&last.cast_signed());
-                clone.set_up(self, failed)
+            Purpose::SetUp => {
+                if !complete || (-4095..0).contains(&last.cast_signed()) {
+                    return self.violation();
+                }
+                if state.exited {
+                    self.leave(state);
+                    return None;
+                }
+                state.results = Some(Vec::new());
+                state.waker.take()
             }
             Purpose::Patch => {
                 self.patch_ordered(state, !complete || (-4095..0).contains(&last.cast_signed()))
@@ -470,15 +494,17 @@ impl Thread {
         }
     }
 
-    /// Starts the orders that make up a stop's end or middle. The thread must be in a full stop.
-    pub(super) fn start_orders(
+    /// Makes the orders of a full stop what the thread's notifications are judged by. Returns the notification to be replied to, once the lock is
+    /// released: another receiver may hear the thread at once.
+    pub(super) fn prepare_orders(
         self: &Arc<Self>,
         state: &mut State,
         calls: Vec<RawCall>,
         purpose: Purpose,
-        reply: i64,
-    ) {
-        let Phase::Full(id) = state.phase else { return };
+    ) -> Option<u64> {
+        let Phase::Full(id) = state.phase else {
+            return None;
+        };
         state.results = None;
         state.phase = Phase::Ordering {
             calls,
@@ -486,7 +512,21 @@ impl Thread {
             purpose,
         };
         self.note_told(state);
-        self.reply(id, reply);
+        Some(id)
+    }
+
+    /// Starts the orders that make up a stop's end or middle. The thread must be in a full stop.
+    pub(super) fn start_orders(
+        self: &Arc<Self>,
+        mut state: MutexGuard<'_, State>,
+        calls: Vec<RawCall>,
+        purpose: Purpose,
+    ) {
+        let id = self.prepare_orders(&mut state, calls, purpose);
+        drop(state);
+        if let Some(id) = id {
+            self.reply(id, stub::REPLY_ORDERS);
+        }
     }
 
     /// The thread is at a full stop and shall never run guest code again.
@@ -497,7 +537,7 @@ impl Thread {
         }
         let call: RawCall = [libc::SYS_exit as u64, 0, 0, 0, 0, 0, 0];
         self.slot.write_orders(&[call], false);
-        self.start_orders(&mut state, vec![call], Purpose::Exit, stub::REPLY_ORDERS);
+        self.start_orders(state, vec![call], Purpose::Exit);
     }
 
     /// See `GuestThread::exit`.
@@ -640,17 +680,9 @@ impl Thread {
     /// The host thread no longer exists. Returns whom to wake.
     pub(super) fn mark_gone(&self) -> Option<Waker> {
         let mut state = self.state.lock();
-        let setup = match std::mem::replace(&mut state.phase, Phase::Parked) {
-            Phase::Ordering {
-                purpose: Purpose::Setup(clone),
-                ..
-            } => Some(clone),
-            _ => None,
-        };
+        state.phase = Phase::Parked;
         self.mark_gone_locked(&mut state);
-        let waker = state.waker.take();
-        drop(state);
-        waker.or_else(|| setup?.failed(abi::Errno::EAGAIN))
+        state.waker.take()
     }
 
     fn mark_gone_locked(&self, state: &mut State) {
@@ -658,6 +690,7 @@ impl Thread {
         if std::mem::take(&mut state.blocked) {
             self.process.listener.count_sleeper(false);
         }
+        self.note_shelved(state, false);
         self.count_runnable(state);
         self.process.listener.remove(self);
         if let Some(fast) = &self.core.fast {

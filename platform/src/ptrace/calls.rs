@@ -23,7 +23,7 @@ pub const HOST_CALLS: &[(libc::c_long, &str)] = &[
         libc::SYS_ioctl,
         "SIOCOUTQ: whether a guest took its descriptor",
     ),
-    (libc::SYS_poll, "the template's answer"),
+    (libc::SYS_ppoll, "the template's answer"),
     (libc::SYS_read, "the template's answers"),
     (libc::SYS_pidfd_open, "naming guest processes"),
     (libc::SYS_pidfd_send_signal, "SIGKILL to guest processes"),

@@ -13,7 +13,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::socket::{MsgFlags, getsockopt, send, sockopt::PeerCredentials};
 use parking_lot::Mutex;
@@ -177,7 +177,7 @@ impl Server {
             fds.push(PollFd::new(connection.stream.as_fd(), events));
         }
         loop {
-            match poll(&mut fds, PollTimeout::NONE) {
+            match ppoll(&mut fds, None, None) {
                 Ok(_) => break,
                 Err(Errno::EINTR) => {}
                 Err(error) => return Err(error.into()),

@@ -38,9 +38,7 @@ fn word(memory: &UserMemory, addr: u64) -> Result<u64> {
 
 fn walk(map: &Arc<MemoryMap>, head: u64, tid: u32) -> Result<()> {
     let memory = map.memory();
-    let mut entry = word(&memory, head)?;
-    let offset = word(&memory, head.wrapping_add(8))?;
-    let pending = word(&memory, head.wrapping_add(16))?;
+    let [mut entry, offset, pending]: [u64; 3] = memory.get(UserIn::new(UserAddr(head)))?;
     for _ in 0..ROBUST_LIST_LIMIT {
         let (at, priority_inheritance) = (entry & !1, entry & 1 != 0);
         if at == head {

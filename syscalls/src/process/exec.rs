@@ -11,8 +11,8 @@ use std::task::Poll;
 use abi::fs::{AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW};
 use abi::{UserAddr, UserIn};
 use sentry::error::{Errno, Result, SysResult};
-use sentry::loader::{self, MAX_ARG_LEN, MAX_ARGS_TOTAL, Program};
-use sentry::mm::{MemoryMap, UserMemory};
+use sentry::loader::{self, Program};
+use sentry::mm::MemoryMap;
 use sentry::task::creds::{CapSet, Creds};
 use sentry::task::limits::Resource;
 use sentry::task::{CurrentTask, RunState};
@@ -20,6 +20,7 @@ use sentry::vfs::lookup::{LookupCx, LookupFlags, resolve};
 use sentry::vfs::{Fd, FdFlags, File};
 use sentry::wait::Events;
 
+use super::strings::read_strings;
 use crate::arg::Outcome;
 
 /// `execve(2)`.
@@ -109,29 +110,6 @@ fn open(cx: &CurrentTask, dir: Fd, name: &[u8], flags: u32) -> Result<(Arc<File>
         [format!("/dev/fd/{}/", dir.0).as_bytes(), name].concat()
     };
     Ok((loader::open_executable(lookup, path)?, shown))
-}
-
-/// A null-terminated array of strings; `E2BIG` beyond the limits, a null array is empty.
-fn read_strings(memory: &UserMemory, array: UserAddr) -> Result<Vec<Vec<u8>>> {
-    let mut strings = Vec::new();
-    if array.is_null() {
-        return Ok(strings);
-    }
-    let mut total = 0_u64;
-    let mut at: UserIn<u64> = UserIn::new(array);
-    loop {
-        let pointer = memory.get(at)?;
-        if pointer == 0 {
-            return Ok(strings);
-        }
-        let string = memory.get_cstr(UserAddr(pointer), MAX_ARG_LEN, Errno::E2BIG)?;
-        total += string.len() as u64 + 9;
-        if total > MAX_ARGS_TOTAL {
-            return Err(Errno::E2BIG);
-        }
-        strings.push(string);
-        at = at.index(1);
-    }
 }
 
 /// Replaces the caller's program. On success the caller is at a full stop of its new host thread with all registers set.

@@ -10,6 +10,7 @@ mod namespaces;
 mod pidfd;
 mod reclaim;
 pub mod start;
+mod strings;
 mod wait;
 
 pub use clone::{clone, clone3, fork, vfork};

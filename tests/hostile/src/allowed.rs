@@ -140,7 +140,8 @@ fn guest_mapping(args: &[u64; 6]) -> bool {
     let source = if flags & MAP_ANONYMOUS != 0 {
         fd == u64::MAX
     } else {
-        fd == 1
+        // Where the sentry puts the file: the number is its reply to go on.
+        fd == 3
     };
     within(&GUEST, at, len)
         && prot & !7 == 0

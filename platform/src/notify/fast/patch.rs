@@ -89,7 +89,10 @@ impl Thread {
 
     fn order_patch(self: &Arc<Self>, state: &mut State, calls: Vec<RawCall>) {
         self.slot.write_orders(&calls, false);
-        self.start_orders(state, calls, Purpose::Patch, stub::REPLY_ORDERS);
+        // Its own receiver is here: it hears nothing before this is done.
+        if let Some(id) = self.prepare_orders(state, calls, Purpose::Patch) {
+            self.reply(id, stub::REPLY_ORDERS);
+        }
     }
 
     /// Orders of a patch are done, successfully or not.

@@ -15,6 +15,7 @@
 //! (the VFS holds the `names` of the directory that it looks into or changes).
 
 mod attrs;
+mod capability;
 mod descriptors;
 mod dir_state;
 mod file;

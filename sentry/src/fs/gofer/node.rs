@@ -11,6 +11,7 @@ use ::gofer::client::{
 use parking_lot::Mutex;
 
 use super::attrs::{self, Attrs, Under};
+use super::capability::{self, Capability};
 use super::descriptors::Descriptors;
 use super::dir_state::DirState;
 use super::file::{GoferDir, GoferFile};
@@ -40,6 +41,7 @@ pub(super) struct Node {
     kind: u32,
     target: Option<Box<[u8]>>,
     attrs: Attrs,
+    capability: Capability,
     pub(super) descriptors: Descriptors,
     watching: Mutex<Watching>,
     /// Its last name was removed.
@@ -55,6 +57,7 @@ impl Node {
             kind: entry.attr.mode & abi::fs::S_IFMT,
             attrs: Attrs::new(&entry.attr, under),
             remote: entry.node,
+            capability: Capability::default(),
             target: entry.target,
             descriptors: Descriptors::default(),
             watching: Mutex::new(Watching::Unasked),
@@ -225,6 +228,10 @@ impl Node {
         Ok(attrs::to_attr(&attr))
     }
 
+    fn ask_xattr(&self, name: &[u8]) -> Result<Vec<u8>> {
+        Ok(self.client.getxattr(&self.remote, name)?.into_vec())
+    }
+
     fn ask(&self) -> Result<RemoteAttr> {
         let asking = self.attrs.asking();
         let attr = self.client.getattr(&self.remote)?;
@@ -353,16 +360,23 @@ impl SymlinkOps for Node {
 
 impl XattrOps for Node {
     fn get(&self, name: &[u8]) -> Result<Vec<u8>> {
-        Ok(self.client.getxattr(&self.remote, name)?.into_vec())
+        if name == capability::NAME {
+            return self.capability.get(|| self.attr(), || self.ask_xattr(name));
+        }
+        self.ask_xattr(name)
     }
     fn set(&self, name: &[u8], value: &[u8], flags: u32) -> Result<()> {
         let flags = XattrFlags::from_bits(flags).ok_or(Errno::EINVAL)?;
+        self.capability.forget();
         self.client.setxattr(&self.remote, name, value, flags)?;
+        self.capability.forget();
         self.attrs.spoil();
         Ok(())
     }
     fn remove(&self, name: &[u8]) -> Result<()> {
+        self.capability.forget();
         self.client.removexattr(&self.remote, name)?;
+        self.capability.forget();
         self.attrs.spoil();
         Ok(())
     }

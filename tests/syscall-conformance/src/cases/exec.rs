@@ -7,7 +7,7 @@ use crate::host::{action_of, stack_address};
 use crate::prelude::*;
 
 cases![
-    exec_args_and_env, exec_missing_and_not_executable, exec_formats, exec_scripts, exec_script_nesting, exec_argument_limits, exec_cloexec,
+    exec_args_and_env, exec_strings_at_page_ends, exec_missing_and_not_executable, exec_formats, exec_scripts, exec_script_nesting, exec_argument_limits, exec_cloexec,
     exec_resets_handlers_keeps_ignored, exec_keeps_mask_and_pending, exec_kills_other_threads, exec_from_other_thread_keeps_pid,
     exec_keeps_pid_directory_umask, execveat_forms, exec_deleted_and_memfd, exec_text_busy, exec_auxv, exec_empty_argv,
     exec_set_user_id_ids, exec_resets_name_and_dumpable,
@@ -90,6 +90,53 @@ fn exec_args_and_env() {
         0
     })
     .wait();
+}
+
+/// Memory of three pages, the third of which is gone; `/bin/echo`'s arguments are written to its end.
+fn exec_strings_at_page_ends() {
+    let pages = map_anon(3 * PAGE);
+    sys!(SYS_munmap, pages.addr + 2 * PAGE, PAGE).must();
+    let end = 2 * PAGE;
+    let array = |at: usize, strings: &[usize]| {
+        for (index, string) in strings.iter().chain([&0]).enumerate() {
+            pages.put(at + index * 8, &(*string).to_ne_bytes());
+        }
+        pages.addr + at
+    };
+    let text = |at: usize, string: &[u8]| {
+        pages.put(at, string);
+        pages.addr + at
+    };
+    let run = |argv: usize| {
+        let child = fork(|| {
+            say!("{}", sys!(SYS_execve, c"/bin/echo", argv, 0));
+            1
+        });
+        say!("{}", child.wait());
+    };
+    let name = text(0, b"echo\0");
+    let across = text(PAGE - 2, b"across\0");
+    let last = text(end - 5, b"last\0");
+    let unended = text(end - 9, b"xyz\0").wrapping_add(4);
+    say!("strings across and at the end");
+    run(array(16, &[name, across, last, across, name]));
+    say!("the array at the end");
+    run(array(end - 64 - 24, &[name, across]));
+    say!("the array across, unaligned");
+    run(array(PAGE - 13 - 8 * 4, &[name, name, name, name, name]));
+    pages.put(end - 5, b"xxxxx");
+    say!("a string without an end");
+    run(array(16, &[name, unended]));
+    say!("an array without an end");
+    pages.put(end - 16, &name.to_ne_bytes());
+    pages.put(end - 8, &name.to_ne_bytes());
+    run(pages.addr + end - 16);
+    say!("an array whose last pointer is cut off");
+    run(pages.addr + end - 12);
+    say!("a pointer to nothing");
+    run(array(16, &[name, pages.addr + end]));
+    say!("a pointer beyond user space");
+    run(array(16, &[name, 0xffff_8000_0000_0000]));
 }
 
 fn exec_missing_and_not_executable() {

@@ -138,6 +138,27 @@ fn tls_is_own() {
     say!("not null: {}", base != 0);
     say!("bad code: {}", sys!(SYS_arch_prctl, 0x1, &mut base));
     say!("base beyond user space: {}", sys!(SYS_arch_prctl, 0x1001, 0xffff_8000_0000_0000_u64));
+    // Set again and again, beside a thread that does too: each keeps its own.
+    let set_often = || {
+        let mut own = 0u64;
+        sys!(SYS_arch_prctl, 0x1003, &mut own).must();
+        let results: Vec<_> = (0..50).map(|_| sys!(SYS_arch_prctl, 0x1002, own).0).collect();
+        let beyond = sys!(SYS_arch_prctl, 0x1002, 0x7fff_ffff_f000_u64);
+        let wide = sys!(SYS_arch_prctl, 0x1002_u64 | 1 << 32, own);
+        let mut after = 0u64;
+        sys!(SYS_arch_prctl, 0x1003, &mut after).must();
+        (results.iter().all(|result| *result == 0), beyond, wide, own == after)
+    };
+    let other = std::thread::spawn(set_often);
+    let (set, beyond, wide, kept) = set_often();
+    say!("FS base: set {set}, at the end of user space {beyond}, by a wide register {wide}, kept {kept}");
+    let (set, beyond, wide, kept) = other.join().unwrap();
+    say!("in a thread: set {set}, at the end of user space {beyond}, by a wide register {wide}, kept {kept}");
+    handle(SIGUSR1, 0);
+    kill_self(SIGUSR1);
+    let mut after = 0u64;
+    sys!(SYS_arch_prctl, 0x1003, &mut after).must();
+    say!("kept over a handler: {}", after == base);
 }
 
 fn setns_and_unshare_errors() {
