@@ -222,7 +222,9 @@ pub const MS_UNBINDABLE: u32 = 1 << 17;
 pub const MS_PRIVATE: u32 = 1 << 18;
 pub const MS_SLAVE: u32 = 1 << 19;
 pub const MS_SHARED: u32 = 1 << 20;
+pub const MS_NOSYMFOLLOW: u32 = 256;
 pub const MS_RELATIME: u32 = 1 << 21;
+pub const MS_STRICTATIME: u32 = 1 << 24;
 pub const MNT_FORCE: u32 = 1;
 pub const MNT_DETACH: u32 = 2;
 pub const MNT_EXPIRE: u32 = 4;
@@ -303,6 +305,7 @@ pub struct Statx {
 pub const STATX_BASIC_STATS: u32 = 0x7ff;
 pub const STATX_BTIME: u32 = 0x800;
 pub const STATX_MNT_ID: u32 = 0x1000;
+pub const STATX_MNT_ID_UNIQUE: u32 = 0x4000;
 pub const STATX_RESERVED: u32 = 0x8000_0000;
 pub const STATX_ATTR_MOUNT_ROOT: u64 = 0x2000;
 pub const AT_STATX_FORCE_SYNC: u32 = 0x2000;

@@ -2,6 +2,8 @@
 
 /// Length of each field, with its NUL.
 pub const UTS_FIELD: usize = 65;
+/// `uname -s`.
+pub const SYSTEM: &str = "Linux";
 /// The kernel version whose behaviour the sentry follows.
 pub const RELEASE: &str = "6.12.0";
 /// What programs see that cannot bear a version above 2.6 (UNAME26): the minor number plus 60 (`override_release`).

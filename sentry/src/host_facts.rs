@@ -4,13 +4,6 @@
 
 use std::sync::OnceLock;
 
-/// `uname -s`.
-pub const OS_TYPE: &str = "Linux";
-/// `uname -r`: the version whose behaviour the sentry follows.
-pub const OS_RELEASE: &str = "6.6.0";
-/// `uname -v`.
-pub const OS_VERSION: &str = "#1 SMP PREEMPT_DYNAMIC runsc";
-
 /// A number that is asked for afresh each time, from a descriptor that the launcher kept open.
 pub type Gauge = Box<dyn Fn() -> Option<u64> + Send + Sync>;
 

@@ -12,6 +12,7 @@ mod guard_tests;
 mod passing;
 pub mod run;
 mod seccomp;
+mod seccomp_listener;
 pub mod strace;
 pub mod support;
 pub mod table;

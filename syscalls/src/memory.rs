@@ -371,6 +371,95 @@ fn remove_pages(map: &MemoryMap, start: u64, end: u64) -> SysResult<()> {
     }
 }
 
+/// `mseal(2)`.
+pub async fn mseal(cx: &CurrentTask, addr: u64, len: u64, flags: u64) -> SysResult<()> {
+    let end = page_ceil(len).and_then(|len| addr.checked_add(len));
+    let end = end.filter(|_| flags == 0 && addr.is_multiple_of(PAGE_SIZE));
+    let end = end.ok_or(Errno::EINVAL)?;
+    if end == addr {
+        return Ok(());
+    }
+    let thread = cx.thread();
+    Ok(cx.memory_map().seal(&*thread, addr, end).await?)
+}
+
+/// `remap_file_pages(2)`, by a new mapping as Linux does: `EINVAL` unless one shared mapping of a file holds the range.
+pub async fn remap_file_pages(
+    cx: &CurrentTask,
+    addr: u64,
+    len: u64,
+    prot: u64,
+    page: u64,
+    flags: u32,
+) -> SysResult<()> {
+    let start = abi::page_floor(addr);
+    let len = abi::page_floor(len);
+    let end = start.checked_add(len).filter(|end| *end > start);
+    let offset = page.checked_mul(PAGE_SIZE);
+    let (Some(end), Some(offset), 0) = (end, offset, prot) else {
+        return Err(Errno::EINVAL.into());
+    };
+    if offset.checked_add(len).is_none() {
+        return Err(Errno::EINVAL.into());
+    }
+    let map = cx.memory_map();
+    let region = {
+        let state = map.state.read();
+        let region = state.tree.find(start).cloned().ok_or(Errno::EINVAL)?;
+        let same = |other: &sentry::mm::Region| match (&region.backing, &other.backing) {
+            (Backing::File { file: a, .. }, Backing::File { file: b, .. }) => Arc::ptr_eq(a, b),
+            (Backing::Memory { file: a, .. }, Backing::Memory { file: b, .. }) => Arc::ptr_eq(a, b),
+            _ => false,
+        };
+        let all = state.tree.covers(start, end)
+            && state.tree.overlapping(start, end).all(|other| {
+                same(other) && other.prot == region.prot && other.flags == region.flags
+            });
+        if !region.is_shared() || !all {
+            return Err(Errno::EINVAL.into());
+        }
+        region
+    };
+    let backing = match &region.backing {
+        Backing::File { file, .. } => Backing::File {
+            file: file.clone(),
+            offset,
+        },
+        Backing::Memory { file, name, .. } => Backing::Memory {
+            file: file.clone(),
+            name: name.clone(),
+            offset,
+        },
+        _ => return Err(Errno::EINVAL.into()),
+    };
+    let request = MapRequest {
+        addr: start,
+        len,
+        prot: region.prot,
+        flags: region.flags,
+        backing,
+        fixed: true,
+        no_replace: false,
+        low: false,
+        label: None,
+        limit: cx.group.limit(Resource::As),
+        limit_data: cx.group.limit(Resource::Data),
+    };
+    let thread = cx.thread();
+    map.map(&*thread, request).await?;
+    if flags & MAP_NONBLOCK == 0 {
+        let call = |addr, len| HostCall::Advise {
+            addr,
+            len,
+            advice: MADV_WILLNEED,
+        };
+        // Read-ahead is only advice.
+        map.each_part(&*thread, (start, end), call, |_, _, _| Ok(()))
+            .await?;
+    }
+    Ok(())
+}
+
 /// `mincore(2)`.
 pub async fn mincore(cx: &CurrentTask, addr: u64, len: u64, vec: UserOut<u8>) -> SysResult<()> {
     if !addr.is_multiple_of(PAGE_SIZE) {

@@ -3,17 +3,19 @@
 use std::sync::Arc;
 
 use abi::bpf::{
-    SECCOMP_FILTER_FLAG_LOG, SECCOMP_FILTER_FLAG_SPEC_ALLOW, SECCOMP_FILTER_FLAG_TSYNC,
-    SECCOMP_FILTER_FLAG_TSYNC_ESRCH, SECCOMP_GET_ACTION_AVAIL, SECCOMP_MODE_FILTER,
-    SECCOMP_MODE_STRICT, SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO, SECCOMP_RET_KILL_PROCESS,
-    SECCOMP_RET_KILL_THREAD, SECCOMP_RET_LOG, SECCOMP_RET_TRACE, SECCOMP_RET_TRAP,
-    SECCOMP_SET_MODE_FILTER, SECCOMP_SET_MODE_STRICT, SockFilter, SockFprog,
+    SECCOMP_FILTER_FLAG_LOG, SECCOMP_FILTER_FLAG_NEW_LISTENER, SECCOMP_FILTER_FLAG_SPEC_ALLOW,
+    SECCOMP_FILTER_FLAG_TSYNC, SECCOMP_FILTER_FLAG_TSYNC_ESRCH, SECCOMP_GET_ACTION_AVAIL,
+    SECCOMP_GET_NOTIF_SIZES, SECCOMP_MODE_FILTER, SECCOMP_MODE_STRICT, SECCOMP_RET_ALLOW,
+    SECCOMP_RET_ERRNO, SECCOMP_RET_KILL_PROCESS, SECCOMP_RET_KILL_THREAD, SECCOMP_RET_LOG,
+    SECCOMP_RET_TRACE, SECCOMP_RET_TRAP, SECCOMP_RET_USER_NOTIF, SECCOMP_SET_MODE_FILTER,
+    SECCOMP_SET_MODE_STRICT, SockFilter, SockFprog,
 };
-use abi::uts::{RELEASE, UTS_FIELD, VERSION};
+use abi::uts::{RELEASE, SYSTEM, UTS_FIELD, VERSION};
 use abi::{UserAddr, UserIn, UserOut};
 use sentry::error::{Errno, Result, SysError, SysResult};
-use sentry::task::creds::Cap;
+use sentry::task::creds::{Cap, Creds};
 use sentry::task::seccomp::{MAX_INSTRUCTIONS, Program};
+use sentry::task::seccomp_listener::{self, Notifications};
 use sentry::task::{CurrentTask, Task};
 use sentry::vfs::Sink;
 
@@ -42,7 +44,7 @@ pub async fn uname(cx: &CurrentTask, buf: UserAddr) -> SysResult<()> {
         RELEASE
     };
     let fields: [&[u8]; 6] = [
-        b"Linux",
+        SYSTEM.as_bytes(),
         &host,
         release.as_bytes(),
         VERSION.as_bytes(),
@@ -156,7 +158,7 @@ pub async fn syslog(cx: &CurrentTask, kind: i32, buf: UserAddr, len: i32) -> Sys
     }
 }
 
-fn program(cx: &CurrentTask, at: u64) -> Result<Arc<Program>> {
+fn program(cx: &CurrentTask, at: u64) -> Result<Program> {
     let header: SockFprog = cx.memory().get(UserIn::new(UserAddr(at)))?;
     let len = usize::from(header.len);
     if len == 0 || len > MAX_INSTRUCTIONS {
@@ -165,23 +167,51 @@ fn program(cx: &CurrentTask, at: u64) -> Result<Arc<Program>> {
     let code: Vec<SockFilter> = cx
         .memory()
         .get_array(UserIn::new(UserAddr(header.filter)), len)?;
-    Ok(Arc::new(Program::new(code)?))
+    Program::new(code)
 }
 
 fn set_filter(cx: &CurrentTask, flags: u32, at: u64) -> SysResult<i64> {
     const KNOWN: u32 = SECCOMP_FILTER_FLAG_TSYNC
         | SECCOMP_FILTER_FLAG_LOG
         | SECCOMP_FILTER_FLAG_SPEC_ALLOW
+        | SECCOMP_FILTER_FLAG_NEW_LISTENER
         | SECCOMP_FILTER_FLAG_TSYNC_ESRCH;
-    // SECCOMP_FILTER_FLAG_NEW_LISTENER is absent, as before Linux 5.0.
-    if flags & !KNOWN != 0 {
+    const BOTH: u32 = SECCOMP_FILTER_FLAG_TSYNC | SECCOMP_FILTER_FLAG_NEW_LISTENER;
+    // SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV is absent, as before Linux 5.19.
+    if flags & !KNOWN != 0 || flags & BOTH == BOTH && flags & SECCOMP_FILTER_FLAG_TSYNC_ESRCH == 0 {
         return Err(Errno::EINVAL.into());
     }
-    let program = program(cx, at)?;
+    let mut program = program(cx, at)?;
     let creds = cx.creds();
     if !creds.no_new_privs && !creds.has_here(Cap::SYS_ADMIN) {
         return Err(Errno::EACCES.into());
     }
+    let listener = (flags & SECCOMP_FILTER_FLAG_NEW_LISTENER != 0).then(Notifications::new);
+    let mut fd = None;
+    if let Some(listener) = &listener {
+        if cx.seccomp.read().has_listener() {
+            return Err(Errno::EBUSY.into());
+        }
+        program = program.with_listener(listener.clone());
+        fd = Some(cx.install(seccomp_listener::open(listener), true)?);
+    }
+    let result = add_filter(cx, flags, Arc::new(program), &creds);
+    match (fd, &result) {
+        (Some(fd), Ok(0)) => Ok(i64::from(fd.0)),
+        (Some(fd), _) => {
+            drop(cx.files().remove(fd));
+            result
+        }
+        (None, _) => result,
+    }
+}
+
+fn add_filter(
+    cx: &CurrentTask,
+    flags: u32,
+    program: Arc<Program>,
+    creds: &Creds,
+) -> SysResult<i64> {
     // The group's list of tasks is held: one thread at a time changes filters.
     let tasks = cx.group.tasks.lock();
     let old = cx.seccomp.read().clone();
@@ -228,7 +258,8 @@ pub(crate) fn set_seccomp_mode(cx: &CurrentTask, mode: u64, filter: u64) -> SysR
 
 /// `seccomp(2)`.
 pub async fn seccomp(cx: &CurrentTask, operation: u32, flags: u32, args: u64) -> SysResult<i64> {
-    const AVAILABLE: [u32; 7] = [
+    const AVAILABLE: [u32; 8] = [
+        SECCOMP_RET_USER_NOTIF,
         SECCOMP_RET_KILL_PROCESS,
         SECCOMP_RET_KILL_THREAD,
         SECCOMP_RET_TRAP,
@@ -240,6 +271,11 @@ pub async fn seccomp(cx: &CurrentTask, operation: u32, flags: u32, args: u64) ->
     match operation {
         SECCOMP_SET_MODE_STRICT if flags == 0 && args == 0 => set_strict(cx.task()),
         SECCOMP_SET_MODE_FILTER => set_filter(cx, flags, args),
+        SECCOMP_GET_NOTIF_SIZES if flags == 0 => {
+            let at = UserOut::new(UserAddr(args));
+            cx.memory().put(at, &crate::seccomp_listener::SIZES)?;
+            Ok(0)
+        }
         SECCOMP_GET_ACTION_AVAIL if flags == 0 => {
             let action: u32 = cx.memory().get(UserIn::new(UserAddr(args)))?;
             if AVAILABLE.contains(&action) {

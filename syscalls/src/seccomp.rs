@@ -1,12 +1,16 @@
 //! Seccomp filters at work: what becomes of a call before it is dispatched (`kernel/seccomp.c`: __seccomp_filter).
 
+use std::sync::Arc;
+
 use abi::bpf::SECCOMP_MODE_STRICT;
 use abi::signal::Signal;
 use sentry::SyscallArgs;
 use sentry::error::{Errno, SysResult};
 use sentry::signal::{SigInfo, send};
-use sentry::task::seccomp::{Action, CallData, evaluate};
+use sentry::task::seccomp::{Action, CallData, evaluate_with_listener};
+use sentry::task::seccomp_listener::{Notifications, Reply};
 use sentry::task::{CurrentTask, ExitStatus};
+use sentry::wait::Events;
 
 use crate::arg::Outcome;
 use crate::trace::Entry;
@@ -16,6 +20,7 @@ pub(crate) async fn check(cx: &CurrentTask, call: &mut SyscallArgs) -> Option<Sy
     match judge(cx, call) {
         Judged::Run => None,
         Judged::Instead(result) => Some(result),
+        Judged::Notify(listener, data) => notify(cx, &listener, data).await,
         Judged::Ask(data) => match crate::trace::seccomp(cx, call, data).await {
             None => Some(Err(Errno::ENOSYS.into())),
             Some(Entry::End) => Some(Ok(Outcome::Exit)),
@@ -24,6 +29,7 @@ pub(crate) async fn check(cx: &CurrentTask, call: &mut SyscallArgs) -> Option<Sy
             Some(Entry::Run) => match judge(cx, call) {
                 Judged::Run | Judged::Ask(_) => None,
                 Judged::Instead(result) => Some(result),
+                Judged::Notify(listener, data) => notify(cx, &listener, data).await,
             },
         },
     }
@@ -34,10 +40,12 @@ enum Judged {
     Instead(SysResult<Outcome>),
     /// The tracer, if there is one that wants to know.
     Ask(u16),
+    /// The supervisor.
+    Notify(Arc<Notifications>, CallData),
 }
 
 fn judge(cx: &CurrentTask, call: &SyscallArgs) -> Judged {
-    let (action, strict) = {
+    let ((action, listener), strict, data) = {
         let state = cx.seccomp.read();
         if state.mode == 0 {
             return Judged::Run;
@@ -48,11 +56,19 @@ fn judge(cx: &CurrentTask, call: &SyscallArgs) -> Judged {
             ip: call.ip,
             args: call.args,
         };
-        (evaluate(&state, &data), state.mode == SECCOMP_MODE_STRICT)
+        (
+            evaluate_with_listener(&state, &data),
+            state.mode == SECCOMP_MODE_STRICT,
+            data,
+        )
     };
     Judged::Instead(match action {
         Action::Allow | Action::Log => return Judged::Run,
         Action::Trace(data) => return Judged::Ask(data),
+        Action::Notify => match listener {
+            Some(listener) => return Judged::Notify(listener, data),
+            None => Err(Errno::ENOSYS.into()),
+        },
         Action::Errno(errno) => Ok(Outcome::Value(-i64::from(errno))),
         Action::Trap(data) => {
             // The registers look as before the call: rax keeps its number.
@@ -69,6 +85,28 @@ fn judge(cx: &CurrentTask, call: &SyscallArgs) -> Judged {
             Ok(Outcome::Exit)
         }
     })
+}
+
+/// Asks the supervisor (`seccomp_do_user_notification`); a signal takes the question back, and the call is made again.
+async fn notify(
+    cx: &CurrentTask,
+    listener: &Notifications,
+    data: CallData,
+) -> Option<SysResult<Outcome>> {
+    let pending = match listener.enter(cx.task(), data) {
+        Ok(pending) => pending,
+        Err(errno) => return Some(Err(errno.into())),
+    };
+    let answered = || Ok(listener.answer(&pending)?);
+    let answer = cx
+        .block_until(&[(&pending.queue, Events::IN)], None, answered)
+        .await;
+    listener.withdraw(&pending);
+    match answer {
+        Ok(Reply::Continue) => None,
+        Ok(Reply::Value(value)) => Some(Ok(Outcome::Value(value))),
+        Err(error) => Some(Err(error)),
+    }
 }
 
 fn end_thread(cx: &CurrentTask, signal: Signal) -> SysResult<Outcome> {

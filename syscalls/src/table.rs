@@ -185,7 +185,7 @@ syscall_table! {
     21 => file::access(path: UserIn<u8>, mode: u32 as ACCESS) Full;
     32 => file::dup(fd: Fd) Full;
     33 => file::dup2(old: Fd, new: Fd) Full;
-    72 => file::fcntl(fd: Fd, command: u32 as FCNTL, arg: u64 as FCNTL_ARG) Partial("no leases, no F_NOTIFY");
+    72 => file::fcntl(fd: Fd, command: u32 as FCNTL, arg: u64 as FCNTL_ARG) Partial("truncate does not break leases");
     76 => file::truncate(path: UserIn<u8>, size: i64 as DECIMAL) Full;
     77 => file::ftruncate(fd: Fd, size: i64 as DECIMAL) Full;
     78 => file::getdents(fd: Fd, buf: UserOut<u8>, len: u32) Full;
@@ -272,8 +272,17 @@ syscall_table! {
 
     // --- mount ---
     155 => mount::pivot_root(new: UserIn<u8>, put_old: UserIn<u8>) Full;
-    165 => mount::mount(source: UserIn<u8>, target: UserIn<u8>, kind: UserIn<u8>, flags: u64 as MOUNT, data: UserAddr) Partial("no propagation: shared and unbindable mounts are refused; remounting changes per-mount flags only");
-    166 => mount::umount2(target: UserIn<u8>, flags: u32 as UMOUNT) Partial("MNT_EXPIRE always gives EAGAIN");
+    165 => mount::mount(source: UserIn<u8>, target: UserIn<u8>, kind: UserIn<u8>, flags: u64 as MOUNT, data: UserAddr) Partial("remounting changes options of tmpfs only");
+    166 => mount::umount2(target: UserIn<u8>, flags: u32 as UMOUNT) Full;
+    428 => mount::open_tree(dir: Fd, path: UserIn<u8>, flags: u32) Full;
+    429 => mount::move_mount(from_dir: Fd, from: UserIn<u8>, to_dir: Fd, to: UserIn<u8>, flags: u32) Full;
+    430 => mount::fsopen(kind: UserIn<u8>, flags: u32) Full;
+    431 => mount::fsconfig(fd: Fd, command: u32, key: UserAddr, value: UserAddr, aux: i32) Partial("values are flags and strings; no messages to read");
+    432 => mount::fsmount(fd: Fd, flags: u32, attributes: u32) Full;
+    433 => mount::fspick(dir: Fd, path: UserIn<u8>, flags: u32) Full;
+    442 => mount::mount_setattr(dir: Fd, path: UserIn<u8>, flags: u32, attr: UserAddr, size: usize) Partial("no id-mapped mounts");
+    457 => mount::statmount(request: UserAddr, buf: UserAddr, size: usize, flags: u32) Partial("the caller's namespace only; no option arrays and id maps");
+    458 => mount::listmount(request: UserAddr, ids: UserOut<u64>, count: usize, flags: u32) Partial("the caller's namespace only");
 
     // --- event (poll, epoll, eventfd, timerfd, signalfd, inotify, pipe) ---
     7 => event::poll(fds: UserOut<crate::event::PollFd> as POLL_FDS, nfds: u32, timeout: i32) Full;
@@ -329,6 +338,8 @@ syscall_table! {
     25 => memory::mremap(addr: u64 as ADDRESS, old_len: u64 as DECIMAL, new_len: u64 as DECIMAL, flags: u32 as MREMAP, to: u64 as REMAP_TO) -> ADDRESS Full full;
     26 => memory::msync(addr: u64 as ADDRESS, len: u64, flags: u32 as MSYNC) Full;
     27 => memory::mincore(addr: u64, len: u64, vec: UserOut<u8>) Full full;
+    216 => memory::remap_file_pages(addr: u64 as ADDRESS, len: u64 as DECIMAL, prot: u64, page: u64, flags: u32) Full full;
+    462 => memory::mseal(addr: u64 as ADDRESS, len: u64 as DECIMAL, flags: u64) Full full;
     28 => memory::madvise(addr: u64 as ADDRESS, len: u64 as DECIMAL, advice: u32 as MADVISE) Full pass;
     149 => memory::mlock(addr: u64, len: u64) Partial("pages are pinned as far as the host's own limit allows") full;
     150 => memory::munlock(addr: u64, len: u64) Full full;
@@ -526,6 +537,6 @@ syscall_table! {
     170 => misc::sethostname(name: UserAddr as BYTES, len: i32) Full;
     171 => misc::setdomainname(name: UserAddr as BYTES, len: i32) Full;
     309 => misc::getcpu(cpu: UserOut<u32>, node: UserOut<u32>) Full;
-    317 => misc::seccomp(operation: u32 as SECCOMP, flags: u32 as SECCOMP_FLAGS, args: u64 as ADDRESS) Partial("no user notification");
+    317 => misc::seccomp(operation: u32 as SECCOMP, flags: u32 as SECCOMP_FLAGS, args: u64 as ADDRESS) Partial("no SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV");
     318 => misc::getrandom(buf: UserAddr as FILLED, len: usize, flags: u32 as GETRANDOM) Full;
 }

@@ -307,6 +307,15 @@ impl Drop for WaiterCount {
     }
 }
 
+/// Whether the process has adjustments to be undone.
+#[must_use]
+pub fn has_undo(task: &Task) -> bool {
+    let process = identity(&task.group);
+    let sets = task.namespaces().ipc.objects.get::<Sets>().all();
+    sets.iter()
+        .any(|(_, set)| set.state.lock().undo.contains_key(&process))
+}
+
 /// Applies a dying process's adjustments.
 pub(super) fn undo_all(namespace: &IpcNamespace, task: &Task) {
     let process = identity(&task.group);

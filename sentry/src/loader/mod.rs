@@ -16,7 +16,7 @@ pub use map::{Loaded, load};
 
 use crate::error::{Errno, Result, SysError};
 use crate::vfs::lookup::{LookupCx, LookupFlags, may_execute_at, resolve};
-use crate::vfs::{Access, File, KernelSink, MountFlags, OpenHow, Path, TextHold, check_access};
+use crate::vfs::{Access, File, KernelSink, MountFlags, OpenHow, Path, TextHold, check_inode};
 
 /// Most interpreters of interpreters (`bprm->rewrite`).
 const MAX_SCRIPTS: usize = 5;
@@ -59,7 +59,7 @@ pub fn open_executable(cx: LookupCx<'_>, path: Path) -> Result<Arc<File>> {
     if attr.file_type() != S_IFREG || !may_execute_at(&path) {
         return Err(Errno::EACCES);
     }
-    check_access(&attr, cx.creds, Access::EXEC)?;
+    check_inode(path.inode(), &attr, cx.creds, Access::EXEC)?;
     let ops = path
         .inode()
         .ops()
@@ -76,7 +76,7 @@ pub fn open_placeless(cx: LookupCx<'_>, file: &Arc<File>) -> Result<Arc<File>> {
     if attr.file_type() != S_IFREG {
         return Err(Errno::EACCES);
     }
-    check_access(&attr, cx.creds, Access::EXEC)?;
+    check_inode(file.inode(), &attr, cx.creds, Access::EXEC)?;
     Ok(file.clone())
 }
 
@@ -178,7 +178,7 @@ pub fn prepare(
     Ok(Program {
         set_uid: (!nosuid && attr.mode & S_ISUID != 0).then_some(attr.uid),
         set_gid: (!nosuid && group_exec).then_some(attr.gid),
-        unreadable: check_access(&attr, cx.creds, Access::READ).is_err(),
+        unreadable: check_inode(file.inode(), &attr, cx.creds, Access::READ).is_err(),
         file_caps,
         file,
         elf,

@@ -63,6 +63,15 @@ const fn in_bounds(start: u64, len: u64) -> bool {
     start >= TRAMPOLINE_TOP && len <= GUEST_TOP && start <= GUEST_TOP - len
 }
 
+/// Whether advice throws contents away.
+const fn discards(advice: u32) -> bool {
+    use abi::mm::{MADV_DONTFORK, MADV_DONTNEED, MADV_FREE, MADV_WIPEONFORK};
+    matches!(
+        advice,
+        MADV_DONTNEED | MADV_FREE | MADV_DONTFORK | MADV_WIPEONFORK
+    )
+}
+
 impl MemoryMap {
     /// Maps; returns the address.
     pub async fn map(&self, thread: &dyn GuestThread, request: MapRequest) -> Result<u64> {
@@ -200,6 +209,9 @@ impl MemoryMap {
                 return Err(Errno::EEXIST);
             }
             let end = request.addr + len;
+            if state.tree.is_sealed(request.addr, end) {
+                return Err(Errno::EPERM);
+            }
             if state
                 .tree
                 .overlapping(request.addr, end)
@@ -241,6 +253,9 @@ impl MemoryMap {
             let state = self.state.read();
             if state.tree.is_free(addr, addr + len) {
                 return Ok(());
+            }
+            if state.tree.is_sealed(addr, addr + len) {
+                return Err(Errno::EPERM);
             }
             if state
                 .tree
@@ -300,6 +315,9 @@ impl MemoryMap {
         for region in state.tree.overlapping(addr, end) {
             if region.start > at {
                 break;
+            }
+            if region.flags.contains(RegionFlags::SEALED) {
+                return (at, Err(Errno::EPERM));
             }
             if matches!(region.backing, Backing::Vdso)
                 || (prot & PROT_WRITE != 0 && region.flags.contains(RegionFlags::NEVER_WRITE))
@@ -388,6 +406,9 @@ impl MemoryMap {
                 .collect()
         };
         let whole = self.state.read().tree.covers(addr, end);
+        if discards(advice) && self.holds_sealed_data(addr, end) {
+            return Err(Errno::EPERM);
+        }
         for (start, end) in parts {
             order(
                 thread,
@@ -401,6 +422,30 @@ impl MemoryMap {
             self.state.write().tree.update(start, end, &change);
         }
         if whole { Ok(()) } else { Err(Errno::ENOMEM) }
+    }
+
+    /// `mseal(2)`: `ENOMEM` unless all of the range is mapped.
+    pub async fn seal(&self, thread: &dyn GuestThread, addr: u64, end: u64) -> Result<()> {
+        let _operation = self.operation.lock().await;
+        self.limbo.settle(addr, end, thread).await;
+        let mut state = self.state.write();
+        if !state.tree.covers(addr, end) {
+            return Err(Errno::ENOMEM);
+        }
+        let seal = |region: &mut Region| region.flags.insert(RegionFlags::SEALED);
+        state.tree.update(addr, end, seal);
+        Ok(())
+    }
+
+    /// Whether part of the range is sealed private memory that its holder could not write either (`can_madvise_modify`).
+    fn holds_sealed_data(&self, addr: u64, end: u64) -> bool {
+        let state = self.state.read();
+        state.tree.overlapping(addr, end).any(|region| {
+            region.flags.contains(RegionFlags::SEALED)
+                && !region.flags.contains(RegionFlags::SHARED)
+                && region.prot & PROT_WRITE == 0
+                && matches!(region.backing, Backing::Anonymous)
+        })
     }
 
     /// Makes `call` of each mapped part of the range, in order; the vDSO is left out. The host's refusals are `on_error`'s to judge.
@@ -499,8 +544,15 @@ impl MemoryMap {
         let region = {
             let state = self.state.read();
             let region = state.tree.find(addr).cloned().ok_or(Errno::EFAULT)?;
-            if matches!(region.backing, Backing::Vdso) || addr + old_len > region.end {
+            // What only shrinks may reach over several regions.
+            let shrinks = to.is_none() && !keep_old && new_len < old_len;
+            let end = addr.checked_add(old_len).filter(|end| *end <= GUEST_TOP);
+            let fits = end.is_some_and(|end| shrinks || end <= region.end);
+            if matches!(region.backing, Backing::Vdso) || !fits {
                 return Err(Errno::EFAULT);
+            }
+            if region.flags.contains(RegionFlags::SEALED) {
+                return Err(Errno::EPERM);
             }
             if new_len > old_len && state.tree.total() + (new_len - old_len) > limit {
                 return Err(Errno::ENOMEM);

@@ -9,7 +9,7 @@ use abi::page_ceil;
 use platform::{GUEST_TOP, GuestThread};
 
 use super::ops::MAX_REGIONS;
-use super::{Backing, MemoryMap, RegionFlags};
+use super::{Backing, MemoryMap, Region, RegionFlags};
 
 /// What became of a call that might pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +67,11 @@ impl MemoryMap {
             // Near the limit the host, which has regions of ours beside the guest's, might not be able to split one.
             let crowded = state.tree.count() > MAX_REGIONS / 2;
             let mut regions = state.tree.overlapping(start, end);
-            if crowded || regions.any(|region| matches!(region.backing, Backing::Vdso)) {
+            let fixed = |region: &Region| {
+                matches!(region.backing, Backing::Vdso)
+                    || region.flags.contains(RegionFlags::SEALED)
+            };
+            if crowded || regions.any(fixed) {
                 return Passage::Refused;
             }
         }
@@ -99,7 +103,9 @@ impl MemoryMap {
                 && state.tree.count() <= MAX_REGIONS / 2
                 && state.tree.covers(start, end)
                 && state.tree.overlapping(start, end).all(|region| {
-                    !region.flags.contains(RegionFlags::SHARED)
+                    !region
+                        .flags
+                        .intersects(RegionFlags::SHARED | RegionFlags::SEALED)
                         && !matches!(region.backing, Backing::Vdso)
                 });
             if !plain {
@@ -124,10 +130,10 @@ impl MemoryMap {
         let plain = {
             let state = self.state.read();
             state.tree.covers(start, end)
-                && state
-                    .tree
-                    .overlapping(start, end)
-                    .all(|region| !matches!(region.backing, Backing::Vdso))
+                && state.tree.overlapping(start, end).all(|region| {
+                    !matches!(region.backing, Backing::Vdso)
+                        && !region.flags.contains(RegionFlags::SEALED)
+                })
         };
         if plain && self.through(start, end, thread) {
             Passage::Through

@@ -29,6 +29,8 @@ bitflags! {
         const WIPEONFORK = 64;
         /// MADV_DONTDUMP.
         const DONTDUMP = 128;
+        /// mseal: neither rights nor place change any more.
+        const SEALED = 256;
     }
 }
 

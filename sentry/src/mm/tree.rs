@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use platform::{GUEST_TOP, TRAMPOLINE_TOP};
 
-use super::Region;
+use super::{Region, RegionFlags};
 
 /// See the module.
 #[derive(Clone, Default)]
@@ -59,6 +59,12 @@ impl RegionTree {
             at = region.end;
         }
         at >= end
+    }
+    /// Whether part of the range was sealed.
+    #[must_use]
+    pub fn is_sealed(&self, start: u64, end: u64) -> bool {
+        let mut regions = self.overlapping(start, end);
+        regions.any(|region| region.flags.contains(RegionFlags::SEALED))
     }
     /// Whether nothing is mapped in `start..end`.
     #[must_use]

@@ -20,6 +20,7 @@ mod pid;
 pub mod pids;
 pub mod restart;
 pub mod seccomp;
+pub mod seccomp_listener;
 pub mod timers;
 pub mod trace;
 pub mod user_ns;

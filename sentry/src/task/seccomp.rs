@@ -11,6 +11,7 @@ use abi::bpf::{
     SECCOMP_RET_LOG, SECCOMP_RET_TRACE, SECCOMP_RET_TRAP, SECCOMP_RET_USER_NOTIF, SockFilter,
 };
 
+use super::seccomp_listener::Notifications;
 use crate::error::{Errno, Result};
 
 /// Most instructions of one filter (BPF_MAXINSNS).
@@ -37,7 +38,19 @@ pub struct SeccompState {
 
 /// A valid filter.
 #[derive(Debug)]
-pub struct Program(Vec<SockFilter>);
+pub struct Program {
+    code: Vec<SockFilter>,
+    /// Who is asked about calls that it hands over.
+    listener: Option<Arc<Notifications>>,
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        if let Some(listener) = &self.listener {
+            listener.set_unused();
+        }
+    }
+}
 
 /// What is to become of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +65,8 @@ pub enum Action {
     Trap(u16),
     /// The tracer decides, with this message; without one the call is not there.
     Trace(u16),
+    /// Whoever holds the filter's listener decides.
+    Notify,
     /// Ends the thread as by SIGSYS.
     KillThread,
     /// Ends the process as by SIGSYS.
@@ -134,7 +149,17 @@ impl Program {
         if !ends || !memory_is_initialised(&code) {
             return Err(Errno::EINVAL);
         }
-        Ok(Self(code))
+        Ok(Self {
+            code,
+            listener: None,
+        })
+    }
+
+    /// With somebody who is asked about calls.
+    #[must_use]
+    pub fn with_listener(mut self, listener: Arc<Notifications>) -> Self {
+        self.listener = Some(listener);
+        self
     }
 
     /// Runs the filter. `None` if it looks at anything but number and architecture while `only_number` is set.
@@ -143,7 +168,7 @@ impl Program {
         let mut memory = [0_u32; MEMORY_WORDS];
         let mut pc = 0;
         // Jumps only go forward, so this ends.
-        while let Some(i) = self.0.get(pc) {
+        while let Some(i) = self.code.get(pc) {
             pc += 1;
             let operand = if i.code & SOURCE_X != 0 { x } else { i.k };
             match i.code {
@@ -271,7 +296,7 @@ impl SeccompState {
         }
         let mut filters = self.filters.clone();
         filters.push(program);
-        let total: usize = filters.iter().map(|f| f.0.len() + 4).sum();
+        let total: usize = filters.iter().map(|f| f.code.len() + 4).sum();
         if total > MAX_TOTAL {
             return Err(Errno::ENOMEM);
         }
@@ -298,6 +323,12 @@ impl SeccompState {
             filters,
             always: Some(Arc::new(always)),
         })
+    }
+
+    /// Whether one of the filters has a listener: there can be one only.
+    #[must_use]
+    pub fn has_listener(&self) -> bool {
+        self.filters.iter().any(|filter| filter.listener.is_some())
     }
 
     /// Strict mode: `EINVAL` if filters are set already.
@@ -327,6 +358,15 @@ impl SeccompState {
 /// What the filters of `state` say to a call.
 #[must_use]
 pub fn evaluate(state: &SeccompState, data: &CallData) -> Action {
+    evaluate_with_listener(state, data).0
+}
+
+/// What the filters of `state` say to a call, and for [`Action::Notify`] who is asked.
+#[must_use]
+pub fn evaluate_with_listener(
+    state: &SeccompState,
+    data: &CallData,
+) -> (Action, Option<Arc<Notifications>>) {
     match state.mode {
         SECCOMP_MODE_STRICT => {
             let allowed = [
@@ -336,13 +376,13 @@ pub fn evaluate(state: &SeccompState, data: &CallData) -> Action {
                 abi::nr::rt_sigreturn,
             ];
             return if data.arch == AUDIT_ARCH_X86_64 && allowed.contains(&data.nr) {
-                Action::Allow
+                (Action::Allow, None)
             } else {
-                Action::KillThread
+                (Action::KillThread, None)
             };
         }
         SECCOMP_MODE_FILTER => {}
-        _ => return Action::Allow,
+        _ => return (Action::Allow, None),
     }
     let nr = data.nr as usize;
     if let Some(always) = &state.always
@@ -350,8 +390,9 @@ pub fn evaluate(state: &SeccompState, data: &CallData) -> Action {
         && nr < CACHED_CALLS
         && always[nr / 64] >> (nr % 64) & 1 != 0
     {
-        return Action::Allow;
+        return (Action::Allow, None);
     }
+    let mut listener = None;
     let mut strictest = SECCOMP_RET_ALLOW;
     for filter in state.filters.iter().rev() {
         let ret = filter.run(data, false).unwrap_or(SECCOMP_RET_KILL_PROCESS);
@@ -359,20 +400,23 @@ pub fn evaluate(state: &SeccompState, data: &CallData) -> Action {
         let rank = |value: u32| (value & SECCOMP_RET_ACTION_FULL) as i32;
         if rank(ret) < rank(strictest) {
             strictest = ret;
+            listener = filter.listener.clone();
         }
     }
     let value = strictest as u16;
-    match strictest & SECCOMP_RET_ACTION_FULL {
+    let action = match strictest & SECCOMP_RET_ACTION_FULL {
         SECCOMP_RET_ALLOW => Action::Allow,
         SECCOMP_RET_LOG => Action::Log,
         SECCOMP_RET_ERRNO => Action::Errno(value.min(4095)),
         SECCOMP_RET_TRAP => Action::Trap(value),
         SECCOMP_RET_TRACE => Action::Trace(value),
+        SECCOMP_RET_USER_NOTIF if listener.is_some() => Action::Notify,
         // Nobody listens.
         SECCOMP_RET_USER_NOTIF => Action::Errno(Errno::ENOSYS.raw() as u16),
         SECCOMP_RET_KILL_THREAD => Action::KillThread,
         _ => Action::KillProcess,
-    }
+    };
+    (action, listener)
 }
 
 #[cfg(test)]

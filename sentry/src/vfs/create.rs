@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use abi::fs::{PATH_MAX, S_IALLUGO, S_IFDIR, S_ISGID, S_IXGRP};
 
+use super::acl::{ACCESS_NAME, AclStore, DEFAULT_NAME};
 use super::lookup::{LookupCx, LookupFlags, Parent, resolve_parent};
-use super::{Access, Attr, Dentry, DirOps, NodeKind, Path, check_access, events};
+use super::{Access, Attr, Dentry, DirOps, NodeKind, Path, check_inode, events};
 use crate::error::{Errno, Result};
 use crate::task::creds::{Cap, Creds};
 
@@ -20,7 +21,7 @@ pub(super) struct Vacancy {
 /// `EACCES` unless names may be added to and removed from `dir`.
 pub(super) fn check_dir_writable(dir: &Path, creds: &Creds) -> Result<Attr> {
     let attr = dir.inode().access_attr()?;
-    check_access(&attr, creds, Access::WRITE.and(Access::EXEC))?;
+    check_inode(dir.inode(), &attr, creds, Access::WRITE.and(Access::EXEC))?;
     Ok(attr)
 }
 
@@ -95,7 +96,7 @@ pub(super) fn prepare(
 pub fn mkdir_at(cx: LookupCx<'_>, start: &Path, path: &[u8], mode: u32) -> Result<()> {
     let at = prepare(cx, start, path, true)?;
     let dir_attr = check_dir_writable(&at.dir, cx.creds)?;
-    let mode = mode & (0o777 | abi::fs::S_ISVTX) & !cx.fs.umask();
+    let mode = mode & (0o777 | abi::fs::S_ISVTX);
     make(cx, &at, &dir_attr, NodeKind::Directory, mode).map(drop)
 }
 
@@ -115,11 +116,12 @@ pub fn mknod_at(
     if matches!(kind, NodeKind::CharDevice(_) | NodeKind::BlockDevice(_)) {
         cx.creds.require(Cap::MKNOD)?;
     }
-    let mode = mode & S_IALLUGO & !cx.fs.umask();
+    let mode = mode & S_IALLUGO;
     make(cx, &at, &dir_attr, kind, mode)
 }
 
-/// Makes a node with `mode` (umask applied) at a vacancy whose permissions were checked.
+/// Makes a node with `mode` at a vacancy whose permissions were checked. The directory's default list takes away of the mode what the umask would
+/// else.
 pub(super) fn make(
     cx: LookupCx<'_>,
     at: &Vacancy,
@@ -128,13 +130,27 @@ pub(super) fn make(
     mode: u32,
 ) -> Result<Arc<Dentry>> {
     let is_dir = kind == NodeKind::Directory;
-    let (mode, gid) = inherit(dir_attr, mode, is_dir, cx.creds);
     let dir = at.dir.inode();
+    let default = dir.ops().as_acl().and_then(AclStore::default_list);
+    let (list, mode) = match &default {
+        Some(default) => {
+            let (list, mode) = default.for_new(mode);
+            (Some(list), mode)
+        }
+        None => (None, mode & !cx.fs.umask()),
+    };
+    let (mode, gid) = inherit(dir_attr, mode, is_dir, cx.creds);
     let dentry = {
         let _names = dir.state.names.lock();
         let inode = dir
             .dir()?
             .create(&at.name, kind, mode, cx.creds.fsuid, gid)?;
+        if let (Some(list), Some(store)) = (list, inode.ops().as_acl()) {
+            store.set(ACCESS_NAME, Some(list).filter(|list| !list.mode().1));
+            if is_dir {
+                store.set(DEFAULT_NAME, default.as_deref().cloned());
+            }
+        }
         at.dir.dentry.instantiate(&at.name, inode)
     };
     events::created(dir, &at.name, is_dir);

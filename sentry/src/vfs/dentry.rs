@@ -6,7 +6,7 @@
 //! Lock order: a parent's `children` before a child's `place`; `RING` is a leaf.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::{Mutex, RwLock};
@@ -38,6 +38,8 @@ pub struct Dentry {
     children: Mutex<HashMap<Vec<u8>, Child>>,
     /// Where in the ring it is kept alive.
     slot: AtomicUsize,
+    /// How many mounts are on it, in all namespaces together.
+    mounts: AtomicIsize,
 }
 
 impl Drop for Dentry {
@@ -123,6 +125,7 @@ impl Dentry {
             }),
             children: Mutex::default(),
             slot: AtomicUsize::new(usize::MAX),
+            mounts: AtomicIsize::new(0),
         })
     }
 
@@ -140,6 +143,14 @@ impl Dentry {
     #[must_use]
     pub fn name(&self) -> Vec<u8> {
         self.place.read().name.clone()
+    }
+    /// Whether anything is mounted on it, in any namespace (`d_mountpoint`).
+    #[must_use]
+    pub fn is_mounted_on(&self) -> bool {
+        self.mounts.load(Ordering::Acquire) > 0
+    }
+    pub(super) fn add_mount(&self, by: isize) {
+        self.mounts.fetch_add(by, Ordering::AcqRel);
     }
     /// Whether the name was removed.
     #[must_use]

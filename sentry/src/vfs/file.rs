@@ -149,6 +149,8 @@ pub struct File {
     text_hold: Mutex<Option<TextHold>>,
     /// Who gets SIGIO (`F_SETOWN`, `F_SETSIG`).
     pub owner: Mutex<crate::fs::fasync::Owner>,
+    /// Kept while O_ASYNC is set.
+    pub asynchronous: crate::fs::fasync::Armed,
     /// Epolls that watch it.
     pub watches: crate::fs::epoll::FileWatches,
 }
@@ -168,6 +170,9 @@ impl File {
             | abi::fs::O_TRUNC
             | abi::fs::O_CLOEXEC);
         inode.state.watches.opened();
+        if let Some(path) = &path {
+            path.mount.used();
+        }
         Arc::new(Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             path,
@@ -179,6 +184,7 @@ impl File {
             opener: OnceLock::new(),
             text_hold: Mutex::new(None),
             owner: Mutex::default(),
+            asynchronous: crate::fs::fasync::Armed::default(),
             watches: crate::fs::epoll::FileWatches::default(),
         })
     }
@@ -188,7 +194,12 @@ impl File {
     }
     /// Keeps its inode from being run or written for as long as it is open, or (with `None`) no longer.
     pub fn hold_text(&self, hold: Option<TextHold>) {
-        *self.text_hold.lock() = hold;
+        let hold = hold.map(|hold| match &self.path {
+            Some(path) => hold.on(&path.mount),
+            None => hold,
+        });
+        let old = std::mem::replace(&mut *self.text_hold.lock(), hold);
+        drop(old);
     }
     /// Where it was opened.
     #[must_use]
@@ -369,6 +380,7 @@ impl File {
 impl Drop for File {
     fn drop(&mut self) {
         crate::fs::locks::release_file(self);
+        crate::fs::leases::release_file(self);
         super::events::closed(self);
     }
 }

@@ -41,6 +41,23 @@ impl FileSystemTypes {
             .ok_or(Errno::ENODEV)?;
         mounter(request)
     }
+    /// Whether there is such a type.
+    #[must_use]
+    pub fn knows(&self, name: &[u8]) -> bool {
+        std::str::from_utf8(name).is_ok_and(|name| self.0.read().contains_key(name))
+    }
+    /// Checks one option as far as that can be done without making an instance: `EINVAL`.
+    pub fn check_option(name: &[u8], option: &[u8]) -> Result<()> {
+        match name {
+            b"tmpfs" | b"ramfs" => {
+                let text = std::str::from_utf8(option).map_err(|_| Errno::EINVAL)?;
+                tmpfs::Options::parse(text, 0).map(drop)
+            }
+            b"proc" => proc::ProcOptions::parse(option).map(drop),
+            b"devpts" => DevptsOptions::parse(option).map(drop),
+            _ => Ok(()),
+        }
+    }
     /// The names, sorted.
     #[must_use]
     pub fn names(&self) -> Vec<&'static str> {

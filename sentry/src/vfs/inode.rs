@@ -85,6 +85,10 @@ pub trait InodeOps: Send + Sync + Any {
     fn as_xattr(&self) -> Option<&dyn XattrOps> {
         None
     }
+    /// Its access control lists, if it can have any.
+    fn as_acl(&self) -> Option<&super::acl::AclStore> {
+        None
+    }
     /// For file systems to find their own type again.
     fn as_any(&self) -> &dyn Any;
 }
@@ -176,6 +180,8 @@ pub struct InodeState {
     pub names: Mutex<()>,
     /// Made by O_TMPFILE without O_EXCL: may be given a name although it has none.
     pub linkable: AtomicBool,
+    /// Leases.
+    pub leases: crate::fs::leases::Leases,
     /// inotify watches.
     pub watches: crate::fs::inotify::InodeWatches,
 }

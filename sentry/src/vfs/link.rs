@@ -7,12 +7,12 @@ use abi::fs::{S_IFDIR, S_IFREG, S_ISGID, S_ISUID, S_IXGRP};
 
 use super::create::{check_dir_writable, prepare};
 use super::lookup::LookupCx;
-use super::{Access, Attr, Path, check_access, events};
+use super::{Access, Attr, Inode, Path, check_inode, events};
 use crate::error::{Errno, Result};
 use crate::task::creds::Creds;
 
 /// The rule of `fs.protected_hardlinks` = 1: one may link what one owns, or could read and write and is no set-id program (`may_linkat`).
-fn check_source(attr: &Attr, creds: &Creds) -> Result<()> {
+fn check_source(inode: &Inode, attr: &Attr, creds: &Creds) -> Result<()> {
     if creds.fsuid == attr.uid || creds.owns_over(attr.uid) {
         return Ok(());
     }
@@ -20,7 +20,7 @@ fn check_source(attr: &Attr, creds: &Creds) -> Result<()> {
     let safe = attr.file_type() == S_IFREG
         && attr.mode & S_ISUID == 0
         && attr.mode & set_gid_program != set_gid_program
-        && check_access(attr, creds, Access::READ.and(Access::WRITE)).is_ok();
+        && check_inode(inode, attr, creds, Access::READ.and(Access::WRITE)).is_ok();
     if safe { Ok(()) } else { Err(Errno::EPERM) }
 }
 
@@ -32,7 +32,7 @@ pub fn link_at(cx: LookupCx<'_>, old: &Path, start: &Path, path: &[u8]) -> Resul
     }
     let inode = old.inode();
     let attr = inode.attr()?;
-    check_source(&attr, cx.creds)?;
+    check_source(inode, &attr, cx.creds)?;
     check_dir_writable(&at.dir, cx.creds)?;
     if attr.file_type() == S_IFDIR {
         return Err(Errno::EPERM);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use abi::fs::{NAME_MAX, PATH_MAX, S_IFDIR, S_IFLNK, S_ISVTX};
 use bitflags::bitflags;
 
-use super::{Access, Dentry, File, FsContext, Inode, Link, MountFlags, Path, check_access};
+use super::{Access, Dentry, File, FsContext, Inode, Link, MountFlags, Path, check_inode};
 use crate::error::{Errno, Result};
 use crate::task::creds::Creds;
 
@@ -148,10 +148,11 @@ pub fn resolve_parent(
 pub fn child(cx: LookupCx<'_>, dir: &Path, name: &[u8]) -> Result<Path> {
     check_search(cx, dir)?;
     let dentry = dir.dentry.lookup(name)?;
-    Ok(cx.fs.namespace().cross(Path {
+    let place = Path {
         mount: dir.mount.clone(),
         dentry,
-    }))
+    };
+    Ok(place.crossed())
 }
 
 fn check_search(cx: LookupCx<'_>, dir: &Path) -> Result<()> {
@@ -159,7 +160,7 @@ fn check_search(cx: LookupCx<'_>, dir: &Path) -> Result<()> {
     if attr.file_type() != S_IFDIR {
         return Err(Errno::ENOTDIR);
     }
-    check_access(&attr, cx.creds, Access::EXEC)
+    check_inode(dir.inode(), &attr, cx.creds, Access::EXEC)
 }
 
 impl<'a> Walk<'a> {
@@ -257,7 +258,10 @@ impl<'a> Walk<'a> {
             let follow = !last || self.flags.contains(LookupFlags::FOLLOW) || trailing_slash;
             if follow && let Some(link) = next.inode().ops().as_symlink() {
                 self.links += 1;
-                if self.links > MAX_LINKS || self.flags.contains(LookupFlags::NO_SYMLINKS) {
+                if self.links > MAX_LINKS
+                    || self.flags.contains(LookupFlags::NO_SYMLINKS)
+                    || next.mount.flags().contains(MountFlags::NOSYMFOLLOW)
+                {
                     return Err(Errno::ELOOP);
                 }
                 if last {
@@ -334,7 +338,7 @@ impl<'a> Walk<'a> {
     }
 
     fn cross(&self, from: &Path, path: Path) -> Result<Path> {
-        let crossed = self.cx.fs.namespace().cross(path);
+        let crossed = path.crossed();
         if self.flags.contains(LookupFlags::NO_XDEV) && !Arc::ptr_eq(&crossed.mount, &from.mount) {
             return Err(Errno::EXDEV);
         }

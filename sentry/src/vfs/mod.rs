@@ -15,6 +15,7 @@
 //!
 //! Lock order (outer first): rename lock → a directory's `names` → mount table → dentry children → dentry name/parent → inode state → file offset → a file system's own locks.
 
+pub mod acl;
 mod attr;
 mod close;
 mod create;
@@ -52,10 +53,13 @@ pub use inode::{
 };
 pub use io::{KernelSink, KernelSource, Sink, Source};
 pub use link::link_at;
-pub use mount::{FileSystem, Mount, MountFlags, MountNamespace, anonymous_dev};
-pub use open::{OpenOutcome, OpenRequest, node_kind, open_at, open_found};
+pub use mount::{
+    FileSystem, Mount, MountFlags, MountNamespace, PeerGroup, PropagationType, UmountHow,
+    anonymous_dev,
+};
+pub use open::{OpenOutcome, OpenRequest, node_kind, open_at, open_found, place_holder};
 pub use path::Path;
-pub use permission::{Access, check_access, check_sticky};
+pub use permission::{Access, check_access, check_inode, check_sticky};
 pub use rename::rename_at;
 pub use set_attr::{change_mode, change_owner, set_times, strip_privileges, truncate};
 pub use special::PendingFifo;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use abi::fs::{
-    O_ACCMODE, O_CREAT, O_DIRECTORY, O_EXCL, O_NOATIME, O_NOFOLLOW, O_PATH, O_RDONLY,
+    O_ACCMODE, O_CREAT, O_DIRECTORY, O_EXCL, O_NOATIME, O_NOFOLLOW, O_NONBLOCK, O_PATH, O_RDONLY,
     O_TMPFILE_BIT, O_TRUNC, O_WRONLY, S_IALLUGO, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK,
     S_IFMT, S_IFREG, S_IFSOCK,
 };
@@ -16,8 +16,8 @@ use super::create::{Vacancy, check_dir_writable, inherit, is_free, make};
 use super::lookup::{Found, LookupCx, LookupFlags, Parent, resolve, resolve_parent};
 use super::special::PendingFifo;
 use super::{
-    Access, Attr, AttrChange, Dentry, File, FileOps, Inode, Link, MountFlags, NodeKind, OpenHow,
-    Path, TextHold, check_access, events, special,
+    Access, Attr, AttrChange, Dentry, File, FileOps, Inode, Link, MountFlags, MountNamespace,
+    NodeKind, OpenHow, Path, TextHold, check_inode, events, special,
 };
 use crate::error::{Errno, Result};
 use crate::task::creds::Creds;
@@ -37,6 +37,8 @@ pub struct OpenRequest {
 pub enum OpenOutcome {
     /// An open file.
     Ready(Arc<File>),
+    /// Another has a lease that stands in the way, and was told: to be tried again when it is gone.
+    Leased(Arc<Inode>, bool),
     /// A FIFO that may have to wait for its other end.
     Fifo(PendingFifo),
 }
@@ -141,7 +143,7 @@ fn create_or_open(
                 if dir.dentry.is_unlinked() {
                     return Err(Errno::ENOENT);
                 }
-                let mode = request.mode & S_IALLUGO & !cx.fs.umask();
+                let mode = request.mode & S_IALLUGO;
                 let at = Vacancy { dir, name };
                 match make(cx, &at, &dir_attr, NodeKind::Regular, mode) {
                     Ok(dentry) => return open_created(&at.dir, dentry, request),
@@ -159,10 +161,11 @@ fn create_or_open(
         if exclusive {
             return Err(Errno::EEXIST);
         }
-        let place = cx.fs.namespace().cross(Path {
+        let place = Path {
             mount: dir.mount.clone(),
             dentry,
-        });
+        }
+        .crossed();
         let Some(link) = place.inode().ops().as_symlink() else {
             return open_found(cx, &Found::Path(place), request);
         };
@@ -170,6 +173,7 @@ fn create_or_open(
         if request.flags & O_NOFOLLOW != 0
             || links > MAX_LINKS
             || request.resolve.contains(LookupFlags::NO_SYMLINKS)
+            || place.mount.flags().contains(MountFlags::NOSYMFOLLOW)
         {
             return Err(Errno::ELOOP);
         }
@@ -295,10 +299,19 @@ pub fn open_found(cx: LookupCx<'_>, found: &Found, request: OpenRequest) -> Resu
         }
         _ => {}
     }
-    check_access(&attr, cx.creds, access)?;
+    check_inode(inode, &attr, cx.creds, access)?;
     check_noatime(&attr, cx.creds, request.flags)?;
     if request.flags & O_ACCMODE != O_RDONLY && matches!(kind, S_IFREG | S_IFDIR) {
         found.check_writable()?;
+    }
+    let leases = &inode.state.leases;
+    let writes = access.0 & 2 != 0;
+    if kind == S_IFREG && !leases.is_empty() && leases.conflicts(writes) {
+        leases.break_for(writes);
+        if request.flags & O_NONBLOCK != 0 {
+            return Err(Errno::EAGAIN);
+        }
+        return Ok(OpenOutcome::Leased(inode.clone(), writes));
     }
     let file = match kind {
         S_IFSOCK => return Err(Errno::ENXIO),
@@ -348,6 +361,28 @@ fn open_plain(
     let file = File::new(path.cloned(), inode.clone(), ops, request.flags);
     file.hold_text(hold.filter(|_| request.flags & O_ACCMODE != O_RDONLY));
     Ok(file)
+}
+
+/// A description that names `path` and gives no I/O, as O_PATH makes it; it keeps a tree of mounts that is attached to nothing (`open_tree(2)`).
+#[must_use]
+pub fn place_holder(path: Path, tree: Option<Arc<MountNamespace>>) -> Arc<File> {
+    let inode = path.inode().clone();
+    let ops: Box<dyn FileOps> = match tree {
+        Some(tree) => Box::new(DetachedTree { _tree: tree }),
+        None => Box::new(PathOnly(Vec::new())),
+    };
+    File::new(Some(path), inode, ops, O_PATH)
+}
+
+/// An O_PATH description that a detached tree of mounts lives as long as.
+struct DetachedTree {
+    _tree: Arc<MountNamespace>,
+}
+
+impl FileOps for DetachedTree {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
 }
 
 /// What an O_PATH description can do: nothing.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Dentry, FsContext, Inode, Mount, MountFlags};
+use super::{Dentry, FsContext, Inode, Mount};
 use crate::error::{Errno, Result};
 
 /// A place: a dentry as seen through a mount.
@@ -27,7 +27,7 @@ impl Path {
     }
     /// `EROFS` if the mount is read-only.
     pub fn check_writable(&self) -> Result<()> {
-        if self.mount.flags().contains(MountFlags::RDONLY) {
+        if self.mount.is_read_only() {
             Err(Errno::EROFS)
         } else {
             Ok(())

@@ -2,7 +2,7 @@
 
 use abi::fs::{S_IFDIR, S_ISVTX};
 
-use super::Attr;
+use super::{Attr, Inode};
 use crate::error::{Errno, Result};
 use crate::task::creds::{Cap, Creds};
 
@@ -38,6 +38,25 @@ pub fn check_access(attr: &Attr, creds: &Creds, access: Access) -> Result<()> {
     if wanted & !granted == 0 {
         return Ok(());
     }
+    check_capable(attr, creds, wanted)
+}
+
+/// As [`check_access`], with the inode's access control list if it has one: it decides about all but the owner.
+pub fn check_inode(inode: &Inode, attr: &Attr, creds: &Creds, access: Access) -> Result<()> {
+    let list = inode.ops().as_acl().and_then(super::acl::AclStore::access);
+    match list {
+        Some(list) if creds.fsuid != attr.uid && attr.mode & 0o070 != 0 => {
+            if list.permits(attr, creds, access) {
+                return Ok(());
+            }
+            check_capable(attr, creds, access.0 & 7)
+        }
+        _ => check_access(attr, creds, access),
+    }
+}
+
+/// Whether capabilities grant what the mode does not.
+fn check_capable(attr: &Attr, creds: &Creds, wanted: u32) -> Result<()> {
     let has = |cap| creds.has_over(attr.uid, attr.gid, cap);
     if attr.file_type() == S_IFDIR {
         if has(Cap::DAC_OVERRIDE) || (wanted & 2 == 0 && has(Cap::DAC_READ_SEARCH)) {

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use super::create::{check_dir_writable, is_dir};
 use super::lookup::{LookupCx, LookupFlags, resolve_parent};
 use super::unlink::check_delete;
-use super::{Access, Dentry, Inode, Path, check_access, events};
+use super::{Access, Dentry, Inode, MountNamespace, Path, check_inode, events};
 use crate::error::{Errno, Result};
 use crate::task::creds::Cap;
 
@@ -131,12 +131,17 @@ pub fn rename_at(
     if !same_dir {
         // A directory's `..` changes: that is a write to it.
         if source_is_dir {
-            check_access(&source.inode().access_attr()?, cx.creds, Access::WRITE)?;
+            check_inode(
+                source.inode(),
+                &source.inode().access_attr()?,
+                cx.creds,
+                Access::WRITE,
+            )?;
         }
         if exchange && let Some(target) = &target {
             let attr = target.inode().access_attr()?;
             if is_dir(&attr) {
-                check_access(&attr, cx.creds, Access::WRITE)?;
+                check_inode(target.inode(), &attr, cx.creds, Access::WRITE)?;
             }
         }
     }
@@ -169,6 +174,7 @@ pub fn rename_at(
         );
     }
     if !exchange && let Some(target) = &target {
+        MountNamespace::detach_from(target);
         events::replaced(target.inode());
     }
     Ok(())

@@ -2,8 +2,9 @@
 
 use abi::fs::{S_IALLUGO, S_IFDIR, S_IFLNK, S_IFREG, S_ISGID, S_ISUID, S_IXGRP};
 
+use super::acl::{ACCESS_NAME, Acl, DEFAULT_NAME};
 use super::lookup::Found;
-use super::{Access, Attr, AttrChange, Inode, SetTime, TextHold, check_access, events};
+use super::{Access, Attr, AttrChange, Inode, SetTime, TextHold, check_inode, events};
 use crate::error::{Errno, Result};
 use crate::task::creds::{Cap, Creds};
 
@@ -39,7 +40,51 @@ pub fn change_mode(creds: &Creds, found: &Found, mode: u32) -> Result<()> {
             mode: Some(mode),
             ..AttrChange::default()
         },
-    )
+    )?;
+    if let Some(lists) = found.inode().ops().as_acl() {
+        lists.mode_changed(mode);
+    }
+    Ok(())
+}
+
+/// Sets or takes away an access control list (`set_posix_acl`): `EOPNOTSUPP`, `EACCES` for a default of what is no directory, `EPERM`.
+pub(super) fn change_acl(
+    creds: &Creds,
+    found: &Found,
+    name: &[u8],
+    acl: Option<Acl>,
+) -> Result<()> {
+    let inode = found.inode();
+    let lists = inode.ops().as_acl().ok_or(Errno::EOPNOTSUPP)?;
+    let attr = inode.attr()?;
+    if name == DEFAULT_NAME && attr.file_type() != S_IFDIR {
+        return if acl.is_some() {
+            Err(Errno::EACCES)
+        } else {
+            Ok(())
+        };
+    }
+    if !owns(&attr, creds) {
+        return Err(Errno::EPERM);
+    }
+    let mut kept = acl;
+    let mut change = AttrChange::default();
+    if name == ACCESS_NAME
+        && let Some(acl) = &kept
+    {
+        let (bits, says_all) = acl.mode();
+        let mut mode = attr.mode & S_IALLUGO & !0o777 | bits;
+        if !creds.in_group(attr.gid) && !creds.has_over(attr.uid, attr.gid, Cap::FSETID) {
+            mode &= !S_ISGID;
+        }
+        change.mode = Some(mode);
+        if says_all {
+            kept = None;
+        }
+    }
+    apply(found, &change)?;
+    lists.set(name, kept);
+    Ok(())
 }
 
 /// The mode without what a change by somebody else takes away: set-user-id always, set-group-id of programs, or all if the changer is not in
@@ -126,7 +171,7 @@ pub fn truncate(creds: &Creds, found: &Found, size: u64, opened: bool) -> Result
     }
     if !opened {
         found.check_writable()?;
-        check_access(&attr, creds, Access::WRITE)?;
+        check_inode(found.inode(), &attr, creds, Access::WRITE)?;
     }
     let _hold = if opened {
         None
@@ -164,7 +209,7 @@ pub fn set_times(
         if !both_now {
             return Err(Errno::EPERM);
         }
-        check_access(&attr, creds, Access::WRITE)?;
+        check_inode(found.inode(), &attr, creds, Access::WRITE)?;
     }
     apply(
         found,

@@ -57,6 +57,7 @@ impl World {
         match open_at(self.cx(creds), &self.fs.cwd(), path.as_bytes(), request)? {
             OpenOutcome::Ready(file) => Ok(file),
             OpenOutcome::Fifo(pending) => pending.finish(),
+            OpenOutcome::Leased(..) => Err(Errno::EAGAIN),
         }
     }
     fn open(&self, path: &str, flags: u32) -> Result<Arc<File>> {
@@ -331,7 +332,7 @@ fn mounts_are_crossed_and_protected() {
     world.dir("/m", 0o755);
     let point = world.find("/m").unwrap();
     let mount = Mount::of(tmpfs(), MountFlags::RELATIME, b"none");
-    world.namespace.attach(mount, &point);
+    world.namespace.attach(mount, &point).unwrap();
     world.file("/m/inside");
     assert_eq!(world.rmdir("/m"), Err(Errno::EBUSY));
     assert_eq!(world.rename("/m", "/n", 0), Err(Errno::EBUSY));
@@ -339,10 +340,10 @@ fn mounts_are_crossed_and_protected() {
     assert!(world.find("/m/../m/inside").is_ok());
     let file = world.open("/m/inside", O_RDONLY).unwrap();
     let root = world.find("/m").unwrap();
-    let busy = world.namespace.detach(&root, false);
+    let busy = world.namespace.detach(root.clone(), UmountHow::Idle);
     assert_eq!(busy.err(), Some(Errno::EBUSY), "a file is open");
     drop(file);
-    world.namespace.detach(&root, false).unwrap();
+    world.namespace.detach(root, UmountHow::Idle).unwrap();
     assert_eq!(world.find("/m/inside").err(), Some(Errno::ENOENT));
     world.rmdir("/m").unwrap();
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 
 use abi::fs::S_IFREG;
 
-use super::Inode;
+use super::{Inode, Mount};
 use crate::error::{Errno, Result};
 
 /// Writers, or minus the number of those who run it.
@@ -16,6 +16,11 @@ use crate::error::{Errno, Result};
 pub struct WriteCount(AtomicI32);
 
 impl WriteCount {
+    /// How many have it open for writing.
+    #[must_use]
+    pub fn writers(&self) -> i32 {
+        self.0.load(Ordering::Acquire).max(0)
+    }
     fn change(&self, next: impl Fn(i32) -> Option<i32>) -> Result<()> {
         self.0
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, next)
@@ -28,6 +33,8 @@ impl WriteCount {
 pub struct TextHold {
     inode: Arc<Inode>,
     share: i32,
+    /// The mount that counts the writer.
+    mount: Option<Arc<Mount>>,
 }
 
 impl TextHold {
@@ -41,6 +48,7 @@ impl TextHold {
         Ok(Some(Self {
             inode: inode.clone(),
             share: 1,
+            mount: None,
         }))
     }
     /// For running: `ETXTBSY` while somebody has it open for writing.
@@ -50,7 +58,17 @@ impl TextHold {
         Ok(Self {
             inode: inode.clone(),
             share: -1,
+            mount: None,
         })
+    }
+    /// Counts a writer as one of `mount` as well.
+    #[must_use]
+    pub(super) fn on(mut self, mount: &Arc<Mount>) -> Self {
+        if self.share > 0 && self.mount.is_none() {
+            mount.add_writer();
+            self.mount = Some(mount.clone());
+        }
+        self
     }
 }
 
@@ -58,5 +76,8 @@ impl Drop for TextHold {
     fn drop(&mut self) {
         let count = &self.inode.shared.write_count;
         count.0.fetch_sub(self.share, Ordering::AcqRel);
+        if let Some(mount) = &self.mount {
+            mount.remove_writer();
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use abi::fs::S_ISVTX;
 
 use super::lookup::{LookupCx, LookupFlags, Special, resolve_parent};
-use super::{Access, Dentry, Path, check_access, check_sticky, events};
+use super::{Access, Dentry, MountNamespace, Path, check_inode, check_sticky, events};
 use crate::error::{Errno, Result};
 
 /// `may_delete`: whether `victim` may be taken out of `dir`. `want_dir`: it must (`ENOTDIR`) or must not (`EISDIR`) be a directory.
@@ -16,7 +16,12 @@ pub(super) fn check_delete(
     want_dir: bool,
 ) -> Result<()> {
     let dir_attr = dir.inode().access_attr()?;
-    check_access(&dir_attr, cx.creds, Access::WRITE.and(Access::EXEC))?;
+    check_inode(
+        dir.inode(),
+        &dir_attr,
+        cx.creds,
+        Access::WRITE.and(Access::EXEC),
+    )?;
     if dir_attr.mode & S_ISVTX != 0 {
         check_sticky(&dir_attr, &victim.inode().access_attr()?, cx.creds)?;
     }
@@ -25,7 +30,7 @@ pub(super) fn check_delete(
         (false, true) => return Err(Errno::EISDIR),
         _ => {}
     }
-    if cx.fs.namespace().is_mount_point_anywhere(victim) {
+    if cx.fs.namespace().is_mounted_on(victim) {
         return Err(Errno::EBUSY);
     }
     Ok(())
@@ -53,6 +58,7 @@ pub fn unlink_at(cx: LookupCx<'_>, start: &Path, path: &[u8]) -> Result<()> {
         dir.dir()?.unlink(&parent.name, victim.inode())?;
         parent.dir.dentry.forget(&parent.name, true);
     }
+    MountNamespace::detach_from(&victim);
     events::deleted(dir, &parent.name, victim.inode(), false);
     Ok(())
 }
@@ -75,6 +81,7 @@ pub fn rmdir_at(cx: LookupCx<'_>, start: &Path, path: &[u8]) -> Result<()> {
         dir.dir()?.rmdir(&parent.name, victim.inode())?;
         parent.dir.dentry.forget(&parent.name, true);
     }
+    MountNamespace::detach_from(&victim);
     events::deleted(dir, &parent.name, victim.inode(), true);
     Ok(())
 }

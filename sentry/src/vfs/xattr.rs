@@ -4,13 +4,16 @@ use abi::fs::{
     S_IFDIR, S_IFREG, S_ISVTX, XATTR_CREATE, XATTR_NAME_MAX, XATTR_REPLACE, XATTR_SIZE_MAX,
 };
 
+use super::acl::{ACCESS_NAME, Acl, AclStore, DEFAULT_NAME};
 use super::lookup::Found;
-use super::{Access, Attr, XattrOps, check_access, events};
+use super::set_attr::change_acl;
+use super::{Access, XattrOps, check_inode, events};
 use crate::error::{Errno, Result};
 use crate::task::creds::{Cap, Creds};
 
 /// `xattr_permission`: the rules of the namespaces on top of ordinary permission.
-fn check_namespace(attr: &Attr, creds: &Creds, name: &[u8], write: bool) -> Result<()> {
+fn check_namespace(found: &Found, creds: &Creds, name: &[u8], write: bool) -> Result<()> {
+    let attr = &found.inode().attr()?;
     if name.starts_with(b"security.") || name.starts_with(b"system.") {
         return Ok(());
     }
@@ -35,10 +38,10 @@ fn check_namespace(attr: &Attr, creds: &Creds, name: &[u8], write: bool) -> Resu
         }
     }
     let access = if write { Access::WRITE } else { Access::READ };
-    check_access(attr, creds, access)
+    check_inode(found.inode(), attr, creds, access)
 }
 
-/// Setting `security.*` needs CAP_SYS_ADMIN, file capabilities CAP_SETFCAP (`cap_inode_setxattr`); ACLs are not supported.
+/// Setting `security.*` needs CAP_SYS_ADMIN, file capabilities CAP_SETFCAP (`cap_inode_setxattr`).
 fn check_security(creds: &Creds, name: &[u8]) -> Result<()> {
     if name == b"security.capability" {
         creds.require(Cap::SETFCAP)
@@ -47,6 +50,11 @@ fn check_security(creds: &Creds, name: &[u8]) -> Result<()> {
     } else {
         Ok(())
     }
+}
+
+/// Access control lists are not kept as plain attributes.
+fn is_acl(name: &[u8]) -> bool {
+    name == ACCESS_NAME || name == DEFAULT_NAME
 }
 
 fn known_namespace(name: &[u8]) -> bool {
@@ -76,7 +84,13 @@ pub fn check_name(name: &[u8]) -> Result<()> {
 /// `getxattr(2)`: the value.
 pub fn get(creds: &Creds, found: &Found, name: &[u8]) -> Result<Vec<u8>> {
     check_name(name)?;
-    check_namespace(&found.inode().attr()?, creds, name, false)?;
+    if is_acl(name)
+        && let Some(lists) = found.inode().ops().as_acl()
+    {
+        let acl = lists.get(name).ok_or(Errno::ENODATA)?;
+        return Ok(acl.to_bytes(&creds.user_ns));
+    }
+    check_namespace(found, creds, name, false)?;
     powers(found, name)?.get(name)
 }
 
@@ -89,8 +103,13 @@ pub fn set(creds: &Creds, found: &Found, name: &[u8], value: &[u8], flags: u32) 
     if value.len() > XATTR_SIZE_MAX {
         return Err(Errno::E2BIG);
     }
+    if is_acl(name) {
+        let acl = Acl::parse(value, &creds.user_ns)?;
+        found.check_writable()?;
+        return change_acl(creds, found, name, acl);
+    }
     found.check_writable()?;
-    check_namespace(&found.inode().attr()?, creds, name, true)?;
+    check_namespace(found, creds, name, true)?;
     check_security(creds, name)?;
     powers(found, name)?.set(name, value, flags)?;
     changed(found);
@@ -101,7 +120,10 @@ pub fn set(creds: &Creds, found: &Found, name: &[u8], value: &[u8], flags: u32) 
 pub fn remove(creds: &Creds, found: &Found, name: &[u8]) -> Result<()> {
     check_name(name)?;
     found.check_writable()?;
-    check_namespace(&found.inode().attr()?, creds, name, true)?;
+    if is_acl(name) {
+        return change_acl(creds, found, name, None);
+    }
+    check_namespace(found, creds, name, true)?;
     check_security(creds, name)?;
     powers(found, name)?.remove(name)?;
     changed(found);
@@ -113,8 +135,11 @@ pub fn list(creds: &Creds, found: &Found) -> Result<Vec<u8>> {
     let Some(ops) = found.inode().ops().as_xattr() else {
         return Ok(Vec::new());
     };
+    let lists = found.inode().ops().as_acl();
+    let mut names = lists.map(AclStore::names).unwrap_or_default();
+    names.extend(ops.list()?);
     let mut text = Vec::new();
-    for name in ops.list()? {
+    for name in names {
         if name.starts_with(b"trusted.") && !creds.has(Cap::SYS_ADMIN) {
             continue;
         }

@@ -6,7 +6,7 @@ use sentry::error::{Errno, SysResult};
 use sentry::fs::inotify;
 use sentry::task::CurrentTask;
 use sentry::vfs::lookup::LookupFlags;
-use sentry::vfs::{Access, Fd, check_access};
+use sentry::vfs::{Access, Fd, check_inode};
 
 use crate::file::path::{CWD, Walker};
 
@@ -62,7 +62,12 @@ pub async fn inotify_add_watch(
     let path = cx.memory().get_path(path)?;
     let walker = Walker::new(cx);
     let found = walker.find(cx, CWD, &path, flags)?;
-    check_access(&found.inode().attr()?, &walker.creds, Access::READ)?;
+    check_inode(
+        found.inode(),
+        &found.inode().attr()?,
+        &walker.creds,
+        Access::READ,
+    )?;
     Ok(instance.add(found.inode(), mask)?)
 }
 

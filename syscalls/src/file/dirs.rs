@@ -6,7 +6,7 @@ use sentry::error::{Errno, SysResult};
 use sentry::task::CurrentTask;
 use sentry::task::creds::Cap;
 use sentry::vfs::lookup::LookupFlags;
-use sentry::vfs::{Access, DirEntry, Fd, Path, check_access, events};
+use sentry::vfs::{Access, DirEntry, Fd, Path, check_inode, events};
 
 use super::path::{CWD, Walker, get_path};
 
@@ -119,7 +119,12 @@ fn check_enterable(walker: &Walker, place: &Path) -> SysResult<()> {
     if attr.file_type() != S_IFDIR {
         return Err(Errno::ENOTDIR.into());
     }
-    Ok(check_access(&attr, &walker.creds, Access::EXEC)?)
+    Ok(check_inode(
+        place.inode(),
+        &attr,
+        &walker.creds,
+        Access::EXEC,
+    )?)
 }
 
 fn find_dir(cx: &CurrentTask, walker: &Walker, path: UserIn<u8>) -> SysResult<Path> {

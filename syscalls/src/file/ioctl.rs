@@ -1,8 +1,9 @@
 //! ioctl: the commands that every file knows; the rest is the file's.
 
-use abi::fs::{O_ASYNC, O_NONBLOCK, S_IFDIR, S_IFREG};
+use abi::fs::{O_NONBLOCK, S_IFDIR, S_IFREG};
 use abi::{UserAddr, UserIn, UserOut};
 use sentry::error::{Errno, SysResult};
+use sentry::fs::fasync;
 use sentry::task::CurrentTask;
 use sentry::vfs::{Fd, FdFlags};
 
@@ -20,6 +21,9 @@ const FICLONERANGE: u32 = 0x4020_940d;
 /// `ioctl(2)`.
 pub async fn ioctl(cx: &CurrentTask, fd: Fd, request: u32, arg: UserAddr) -> SysResult<i64> {
     let file = cx.file(fd)?;
+    if let Some(result) = crate::seccomp_listener::ioctl(cx, &file, request, arg).await {
+        return result;
+    }
     let memory = cx.memory();
     match request {
         FIOCLEX => cx.files().set_flags(fd, FdFlags::CLOEXEC)?,
@@ -30,7 +34,10 @@ pub async fn ioctl(cx: &CurrentTask, fd: Fd, request: u32, arg: UserAddr) -> Sys
         }
         FIOASYNC => {
             let on = memory.get(UserIn::<i32>::new(arg))? != 0;
-            file.change_flags(O_ASYNC, if on { O_ASYNC } else { 0 });
+            if !fasync::supported(&file, cx.task()) {
+                return Err(Errno::ENOTTY.into());
+            }
+            fasync::set(&file, cx.task(), fd.0, on);
         }
         FIGETBSZ if file.path().is_some() => {
             let size = file.inode().attr()?.blksize as i32;

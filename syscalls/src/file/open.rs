@@ -1,15 +1,19 @@
 //! open, openat, openat2, creat.
 
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
 use abi::fs::{
     O_CLOEXEC, O_CREAT, O_LARGEFILE, O_TMPFILE_BIT, O_TRUNC, O_WRONLY, RESOLVE_BENEATH,
     RESOLVE_CACHED, RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV,
     S_IALLUGO, VALID_OPEN_FLAGS,
 };
 use abi::{UserAddr, UserIn};
-use sentry::error::{Errno, Result, SysResult};
+use sentry::error::{Errno, Result, SysError, SysResult};
+use sentry::fs::leases::BREAK_SECONDS;
 use sentry::task::CurrentTask;
 use sentry::vfs::lookup::LookupFlags;
-use sentry::vfs::{Fd, OpenOutcome, OpenRequest, open_at};
+use sentry::vfs::{Fd, Inode, OpenOutcome, OpenRequest, open_at};
 use sentry::wait::Events;
 use zerocopy::IntoBytes;
 
@@ -119,6 +123,30 @@ fn request_of(how: &abi::fs::OpenHow) -> Result<OpenRequest> {
     })
 }
 
+/// Waits until the holders of leases have made way, or their time is up.
+async fn wait_for_lease(cx: &CurrentTask, inode: &Arc<Inode>, writes: bool) -> SysResult<()> {
+    let leases = &inode.state.leases;
+    let queue = leases.queue();
+    let deadline = Instant::now() + Duration::from_secs(BREAK_SECONDS);
+    let gone = || {
+        if leases.conflicts(writes) {
+            Err(Errno::EAGAIN.into())
+        } else {
+            Ok(())
+        }
+    };
+    match cx
+        .block_until(&[(&queue, Events::IN)], Some(deadline), gone)
+        .await
+    {
+        Err(SysError::Errno(Errno::ETIMEDOUT)) => {
+            leases.force();
+            Ok(())
+        }
+        other => other,
+    }
+}
+
 async fn open_and_install(
     cx: &CurrentTask,
     dir: Fd,
@@ -134,8 +162,14 @@ async fn open_and_install(
         &path
     };
     let start = walker.start(cx, dir, from)?;
-    let file = match open_at(walker.cx(), &start, &path, request)? {
+    let mut outcome = open_at(walker.cx(), &start, &path, request)?;
+    while let OpenOutcome::Leased(inode, writes) = outcome {
+        wait_for_lease(cx, &inode, writes).await?;
+        outcome = open_at(walker.cx(), &start, &path, request)?;
+    }
+    let file = match outcome {
         OpenOutcome::Ready(file) => file,
+        OpenOutcome::Leased(..) => return Err(Errno::EAGAIN.into()),
         OpenOutcome::Fifo(pending) => {
             let queue = pending.queue();
             let events = Events::FILE | Events::ALWAYS;

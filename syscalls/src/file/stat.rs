@@ -2,15 +2,15 @@
 
 use abi::fs::{
     AT_EACCESS, AT_EMPTY_PATH, AT_NO_AUTOMOUNT, AT_STATX_SYNC_TYPE, AT_SYMLINK_NOFOLLOW, S_IFREG,
-    STATX_ATTR_MOUNT_ROOT, STATX_BASIC_STATS, STATX_BTIME, STATX_MNT_ID, STATX_RESERVED, Stat,
-    Statfs, Statx, StatxTimestamp, major, minor,
+    STATX_ATTR_MOUNT_ROOT, STATX_BASIC_STATS, STATX_BTIME, STATX_MNT_ID, STATX_MNT_ID_UNIQUE,
+    STATX_RESERVED, Stat, Statfs, Statx, StatxTimestamp, major, minor,
 };
 use abi::time::Timespec;
 use abi::{UserIn, UserOut};
 use sentry::error::{Errno, SysResult};
 use sentry::task::CurrentTask;
 use sentry::vfs::lookup::{Found, LookupFlags, may_execute_at};
-use sentry::vfs::{Access, Fd, MountFlags, check_access};
+use sentry::vfs::{Access, Fd, MountFlags, check_inode};
 
 use super::path::{CWD, Walker, at_flags, get_path};
 
@@ -80,10 +80,10 @@ pub async fn statx(
     }
     let path = path_or_empty(cx, path, flags)?;
     let found = Walker::new(cx).find(cx, dir, &path, at_flags(flags))?;
-    Ok(cx.memory().put(buf, &statx_of(cx, &found)?)?)
+    Ok(cx.memory().put(buf, &statx_of(cx, &found, mask)?)?)
 }
 
-fn statx_of(cx: &CurrentTask, found: &Found) -> SysResult<Statx> {
+fn statx_of(cx: &CurrentTask, found: &Found, mask: u32) -> SysResult<Statx> {
     let attr = found.inode().attr()?;
     let users = &cx.creds().user_ns;
     let mut out = Statx {
@@ -111,8 +111,13 @@ fn statx_of(cx: &CurrentTask, found: &Found) -> SysResult<Statx> {
         out.btime = statx_time(birth);
     }
     if let Some(path) = found.path() {
-        out.mask |= STATX_MNT_ID;
-        out.mnt_id = path.mount.id;
+        out.mnt_id = if mask & STATX_MNT_ID_UNIQUE != 0 {
+            out.mask |= STATX_MNT_ID_UNIQUE;
+            path.mount.unique_id()
+        } else {
+            out.mask |= STATX_MNT_ID;
+            path.mount.id
+        };
         if std::sync::Arc::ptr_eq(&path.dentry, &path.mount.root) {
             out.attributes |= STATX_ATTR_MOUNT_ROOT;
         }
@@ -155,7 +160,7 @@ pub async fn faccessat2(
     if mode & 1 != 0 && regular && !found.path().is_none_or(may_execute_at) {
         return Err(Errno::EACCES.into());
     }
-    check_access(&attr, &walker.creds, Access(mode))?;
+    check_inode(found.inode(), &attr, &walker.creds, Access(mode))?;
     // Devices, FIFOs and sockets can be written on read-only mounts.
     if mode & 2 != 0 && (regular || found.inode().ops().as_dir().is_some()) {
         found.check_writable()?;
@@ -233,7 +238,8 @@ fn statfs_of(found: &Found) -> SysResult<Statfs> {
     };
     let mut out = path.mount.fs.statfs()?;
     out.flags = ST_VALID;
-    let flags = path.mount.flags();
+    let mut flags = path.mount.flags();
+    flags.set(MountFlags::RDONLY, path.mount.is_read_only());
     for (flag, bit) in MAP {
         if flags.contains(flag) {
             out.flags |= bit;

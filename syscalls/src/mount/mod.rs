@@ -1,14 +1,18 @@
 //! Mounts: mount, umount2, pivot_root.
 //!
-//! Every mount is private: nothing propagates between namespaces. Making a mount private or a slave therefore changes nothing and succeeds;
-//! making it shared or unbindable is refused.
+//! The calls with descriptors (`open_tree`, `move_mount`, `fsopen` …) are in modules of their own.
 
+mod attributes;
+mod config;
+mod listing;
 mod pivot;
+mod tree;
 mod umount;
 
 use abi::fs::{
-    MS_BIND, MS_MOVE, MS_NOATIME, MS_NODEV, MS_NODIRATIME, MS_NOEXEC, MS_NOSUID, MS_PRIVATE,
-    MS_RDONLY, MS_REC, MS_RELATIME, MS_REMOUNT, MS_SHARED, MS_SLAVE, MS_UNBINDABLE, PATH_MAX,
+    MS_BIND, MS_MOVE, MS_NOATIME, MS_NODEV, MS_NODIRATIME, MS_NOEXEC, MS_NOSUID, MS_NOSYMFOLLOW,
+    MS_PRIVATE, MS_RDONLY, MS_REC, MS_RELATIME, MS_REMOUNT, MS_SHARED, MS_SLAVE, MS_STRICTATIME,
+    MS_UNBINDABLE, PATH_MAX,
 };
 use abi::{UserAddr, UserIn};
 use sentry::error::{Errno, Result, SysResult};
@@ -16,11 +20,15 @@ use sentry::task::CurrentTask;
 use sentry::task::creds::Cap;
 use sentry::vfs::fs_types::{FileSystemTypes, MountRequest};
 use sentry::vfs::lookup::LookupFlags;
-use sentry::vfs::{Mount, MountFlags, Path};
+use sentry::vfs::{Mount, MountFlags, Path, PropagationType};
 
 use crate::file::path::{CWD, Walker};
 
+pub use attributes::mount_setattr;
+pub use config::{fsconfig, fsmount, fsopen, fspick};
+pub use listing::{listmount, statmount};
 pub use pivot::pivot_root;
+pub use tree::{move_mount, open_tree};
 pub use umount::umount2;
 
 /// Old binaries put this in the high half of the flags.
@@ -54,32 +62,26 @@ pub async fn mount(
     } as u32;
     let namespace = walker.fs.namespace();
     if flags & MS_REMOUNT != 0 {
-        return remount(&walker, &target, flags);
+        return remount(cx, &walker, &target, flags, &data);
     }
     if flags & MS_BIND != 0 {
         let source = find_source(cx, &walker, source)?;
         check_kinds(&source, &target)?;
-        if flags & MS_REC == 0 && namespace.hides_below(&source) {
-            return Err(Errno::EINVAL.into());
-        }
-        namespace.bind(&source, &target, flags & MS_REC != 0);
-        return Ok(());
+        return Ok(namespace.bind(&source, &target, flags & MS_REC != 0)?);
     }
     let propagation = flags & (MS_SHARED | MS_PRIVATE | MS_SLAVE | MS_UNBINDABLE);
     if propagation != 0 {
-        return change_propagation(&target, propagation, flags);
+        return change_propagation(&walker, &target, propagation, flags);
     }
     if flags & MS_MOVE != 0 {
         let source = find_source(cx, &walker, source)?;
-        check_kinds(&source, &target)?;
-        return Ok(namespace.move_mount(&source, &target)?);
+        check_kinds_to_move(&source, &target)?;
+        return Ok(namespace.move_mount(&source, &target, false)?);
     }
     let kind = kind.ok_or(Errno::EINVAL)?;
     let source = source.unwrap_or_else(|| b"none".to_vec());
     let types = cx.kernel.extensions.get::<FileSystemTypes>();
-    if !walker.creds.user_ns.is_initial() && !ANYONES.contains(&&kind[..]) {
-        return Err(Errno::EPERM.into());
-    }
+    require_type(&walker, &kind)?;
     let fs = types.mount(
         &kind,
         &MountRequest {
@@ -89,20 +91,29 @@ pub async fn mount(
         },
     )?;
     let mount = Mount::of(fs, mount_flags(flags), &source);
+    mount.set_fs_read_only(flags & MS_RDONLY != 0)?;
     let root = Path {
         mount: mount.clone(),
         dentry: mount.root.clone(),
     };
     check_kinds(&root, &target)?;
     drop(root);
-    namespace.attach(mount, &target);
-    Ok(())
+    Ok(namespace.attach(mount, &target)?)
 }
 
 /// File systems that the root of any user namespace may mount (FS_USERNS_MOUNT).
 const ANYONES: &[&[u8]] = &[
     b"tmpfs", b"ramfs", b"proc", b"sysfs", b"devpts", b"mqueue", b"cgroup", b"cgroup2", b"overlay",
 ];
+
+/// `EPERM` if only the root of the first user namespace may mount this type (`mount_capable`).
+fn require_type(walker: &Walker, kind: &[u8]) -> Result<()> {
+    if walker.creds.user_ns.is_initial() || ANYONES.contains(&kind) {
+        Ok(())
+    } else {
+        Err(Errno::EPERM)
+    }
+}
 
 /// `EPERM` unless the caller may change its mount namespace (`may_mount`).
 fn require_mounting(walker: &Walker) -> Result<()> {
@@ -151,45 +162,102 @@ fn check_kinds(source: &Path, target: &Path) -> Result<()> {
     }
 }
 
+/// `EINVAL` if only one of the two is a directory (`move_mount`).
+fn check_kinds_to_move(source: &Path, target: &Path) -> Result<()> {
+    check_kinds(source, target).map_err(|_| Errno::EINVAL)
+}
+
 /// The per-mount flags of a call; relatime unless told otherwise.
 fn mount_flags(flags: u32) -> MountFlags {
-    const PER_MOUNT: u32 =
-        MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME | MS_NODIRATIME | MS_RELATIME;
+    const PER_MOUNT: u32 = MS_RDONLY
+        | MS_NOSUID
+        | MS_NODEV
+        | MS_NOEXEC
+        | MS_NOSYMFOLLOW
+        | MS_NOATIME
+        | MS_NODIRATIME
+        | MS_RELATIME;
     let mut result = MountFlags::from_bits_truncate(flags & PER_MOUNT);
-    if !result.contains(MountFlags::NOATIME) {
-        result |= MountFlags::RELATIME;
+    result.set(
+        MountFlags::RELATIME,
+        flags & (MS_NOATIME | MS_STRICTATIME) == 0,
+    );
+    if flags & MS_STRICTATIME != 0 {
+        result.remove(MountFlags::NOATIME);
     }
     result
 }
 
 fn check_is_root(target: &Path) -> Result<()> {
-    if std::sync::Arc::ptr_eq(&target.dentry, &target.mount.root) {
+    if target.is_mount_root() {
         Ok(())
     } else {
         Err(Errno::EINVAL)
     }
 }
 
-/// Changes the mount's flags. Options of the file system stay as they are: that is a difference to Linux.
-fn remount(walker: &Walker, target: &Path, flags: u32) -> SysResult<()> {
+/// With MS_BIND changes the mount's flags, else also the file system's options. Without a word about access times they stay as they are.
+fn remount(
+    cx: &CurrentTask,
+    walker: &Walker,
+    target: &Path,
+    flags: u32,
+    data: &[u8],
+) -> SysResult<()> {
+    const ATIME: MountFlags = MountFlags::NOATIME
+        .union(MountFlags::NODIRATIME)
+        .union(MountFlags::RELATIME);
     check_is_root(target)?;
-    let wanted = mount_flags(flags);
+    check_is_ours(walker, target)?;
+    let mut wanted = mount_flags(flags);
+    if flags & (MS_NOATIME | MS_NODIRATIME | MS_RELATIME | MS_STRICTATIME) == 0 {
+        wanted = wanted.difference(ATIME) | (target.mount.flags() & ATIME);
+    }
     // Without MS_BIND it is the file system that changes: for whom it belongs to.
     if flags & MS_BIND == 0 && !walker.creds.user_ns.is_initial() || target.mount.loosens(wanted) {
         return Err(Errno::EPERM.into());
+    }
+    if flags & MS_BIND != 0 {
+        target.mount.check_writers(wanted)?;
+    } else {
+        let memory = cx.container.resources().memory;
+        target.mount.fs.reconfigure(data, memory)?;
+        target.mount.set_fs_read_only(flags & MS_RDONLY != 0)?;
     }
     target.mount.set_flags(wanted);
     Ok(())
 }
 
-fn change_propagation(target: &Path, kind: u32, flags: u32) -> SysResult<()> {
+/// `EINVAL` unless the mount is part of the caller's namespace (`check_mnt`).
+fn check_is_ours(walker: &Walker, path: &Path) -> Result<()> {
+    if path.mount.is_in(&walker.fs.namespace()) {
+        Ok(())
+    } else {
+        Err(Errno::EINVAL)
+    }
+}
+
+/// The type that one `MS_*` flag stands for.
+fn propagation_type(flag: u32) -> Result<PropagationType> {
+    match flag {
+        MS_SHARED => Ok(PropagationType::Shared),
+        MS_SLAVE => Ok(PropagationType::Slave),
+        MS_PRIVATE => Ok(PropagationType::Private),
+        MS_UNBINDABLE => Ok(PropagationType::Unbindable),
+        _ => Err(Errno::EINVAL),
+    }
+}
+
+fn change_propagation(walker: &Walker, target: &Path, kind: u32, flags: u32) -> SysResult<()> {
     const MS_SILENT: u32 = 1 << 15;
     if kind.count_ones() != 1 || flags & !(kind | MS_REC | MS_SILENT) != 0 {
         return Err(Errno::EINVAL.into());
     }
     check_is_root(target)?;
-    match kind {
-        MS_PRIVATE | MS_SLAVE => Ok(()),
-        _ => Err(Errno::EINVAL.into()),
-    }
+    check_is_ours(walker, target)?;
+    let recursive = flags & MS_REC != 0;
+    target
+        .mount
+        .set_propagation(propagation_type(kind)?, recursive);
+    Ok(())
 }

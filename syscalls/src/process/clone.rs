@@ -224,6 +224,14 @@ async fn create(cx: &CurrentTask, request: Request) -> SysResult<i32> {
     } else {
         namespaces.pid_for_children.clone()
     };
+    let fs = if flags & CLONE_FS != 0 {
+        cx.fs()
+    } else {
+        cx.fs().fork()
+    };
+    if flags & CLONE_NEWNS != 0 {
+        namespaces::copy_mounts(&fs, &creds)?;
+    }
     let tid = Pid::allocate(&pid_namespace)?;
     // A process is known to its process group before it is made: a signal to the group cannot fall between parent and child, it waits in the
     // child's queue until the child has a thread.
@@ -247,14 +255,6 @@ async fn create(cx: &CurrentTask, request: Request) -> SysResult<i32> {
             return Err(error);
         }
     };
-    let fs = if flags & CLONE_FS != 0 {
-        cx.fs()
-    } else {
-        cx.fs().fork()
-    };
-    if flags & CLONE_NEWNS != 0 {
-        namespaces::copy_mounts(&fs, &creds);
-    }
     let number = tid.in_namespace(&cx.pid_namespace());
     let inner_number = tid.local();
     let child_map = born.memory_map.clone();

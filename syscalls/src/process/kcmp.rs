@@ -3,6 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use sentry::error::{Errno, SysResult};
+use sentry::ipc::sem;
 use sentry::task::{CurrentTask, Task};
 use sentry::vfs::Fd;
 
@@ -70,8 +71,14 @@ pub async fn kcmp(
         SIGHAND => pair(|task| identity(Some(task.group.actions()))),
         // Nobody has an I/O context here: all are the same.
         IO => 0,
-        // Undo lists belong to processes.
-        SYSVSEM => pair(|task| Arc::as_ptr(&task.group) as usize),
+        // Undo lists belong to processes; those without one are alike.
+        SYSVSEM => pair(|task| {
+            if sem::has_undo(task) {
+                Arc::as_ptr(&task.group) as usize
+            } else {
+                0
+            }
+        }),
         EPOLL_TFD => return Err(Errno::EOPNOTSUPP.into()),
         _ => return Err(Errno::EINVAL.into()),
     })

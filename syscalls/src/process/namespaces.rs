@@ -70,11 +70,12 @@ pub(super) fn new_namespaces(cx: &CurrentTask, creds: &Creds, flags: u64) -> Arc
 }
 
 /// Gives `fs` a copy of its mount namespace.
-pub(super) fn copy_mounts(fs: &FsContext, creds: &Creds) {
-    let (namespace, map) = fs.namespace().copy(creds.user_ns.clone());
+pub(super) fn copy_mounts(fs: &FsContext, creds: &Creds) -> Result<()> {
+    let (namespace, map) = fs.namespace().copy(creds.user_ns.clone())?;
     let root = MountNamespace::translate(&map, &fs.root());
     let cwd = MountNamespace::translate(&map, &fs.cwd());
     fs.set_namespace(namespace, root, cwd);
+    Ok(())
 }
 
 /// `unshare(2)`.
@@ -100,7 +101,7 @@ pub async fn unshare(cx: &CurrentTask, flags: u64) -> SysResult<()> {
     if flags & (CLONE_FS | CLONE_NEWNS | CLONE_NEWUSER) != 0 {
         let fs = cx.fs().fork();
         if flags & CLONE_NEWNS != 0 {
-            copy_mounts(&fs, &creds);
+            copy_mounts(&fs, &creds)?;
         }
         *cx.fs.write() = fs;
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ::gofer::client::Client;
-use abi::fs::{S_IFDIR, makedev};
+use abi::fs::{MS_REC, MS_SHARED, MS_UNBINDABLE, S_IFDIR, makedev};
 use sentry::error::{Errno, Result};
 use sentry::fs::copy_tree::copy_tree;
 use sentry::fs::dev::{CONSOLE_RDEV, DEFAULT_DIRS, DEFAULT_LINKS, DEFAULT_NODES};
@@ -17,8 +17,8 @@ use sentry::task::PidNamespace;
 use sentry::task::creds::Creds;
 use sentry::vfs::lookup::{LookupCx, LookupFlags, resolve};
 use sentry::vfs::{
-    FileSystem, FsContext, Mount, MountFlags, MountNamespace, NodeKind, Path, mkdir_at, mknod_at,
-    symlink_at,
+    FileSystem, FsContext, Mount, MountFlags, MountNamespace, NodeKind, Path, PropagationType,
+    mkdir_at, mknod_at, symlink_at,
 };
 
 use crate::boot::config::{ContainerConfig, DeviceConfig, MountConfig, MountKind, OverlayMode};
@@ -280,7 +280,10 @@ pub(super) fn build(
             mount_flags(mount.flags),
             mount.source.as_bytes(),
         );
-        namespace.attach(attached, &point);
+        namespace
+            .attach(attached.clone(), &point)
+            .map_err(|errno| failed(&what(), errno))?;
+        propagate(&attached, mount.propagation);
         if mount.destination == "/dev"
             && matches!(mount.kind, MountKind::Tmpfs | MountKind::Devtmpfs)
         {
@@ -306,15 +309,15 @@ pub(super) fn build(
     for path in &config.readonly_paths {
         if let Ok(at) = find(cx, path) {
             let flags = at.mount.flags() | MountFlags::RDONLY;
-            namespace.attach(
-                Mount::new(
-                    at.mount.fs.clone(),
-                    at.dentry.clone(),
-                    flags,
-                    &at.mount.source,
-                ),
-                &at,
+            let cover = Mount::new(
+                at.mount.fs.clone(),
+                at.dentry.clone(),
+                flags,
+                &at.mount.source,
             );
+            namespace
+                .attach(cover, &at)
+                .map_err(|errno| failed(&format!("cannot make {path} read-only"), errno))?;
         }
     }
     for path in &config.masked_paths {
@@ -323,10 +326,24 @@ pub(super) fn build(
                 .map_err(|errno| failed(&format!("cannot mask {path}"), errno))?;
         }
     }
+    propagate(&root_mount, config.root.propagation);
     if config.root.read_only {
         root_mount.set_flags(root_mount.flags() | MountFlags::RDONLY);
     }
     Ok(namespace)
+}
+
+/// What a mount shows others inside the container, by `MS_*` bits. Nothing here is a slave of the host's: a slave is private.
+fn propagate(mount: &Arc<Mount>, bits: u64) {
+    let has = |bit: u32| bits & u64::from(bit) != 0;
+    let kind = if has(MS_SHARED) {
+        PropagationType::Shared
+    } else if has(MS_UNBINDABLE) {
+        PropagationType::Unbindable
+    } else {
+        return;
+    };
+    mount.set_propagation(kind, has(MS_REC));
 }
 
 /// The default devices of the runtime specification.
@@ -414,6 +431,5 @@ fn mask(cx: LookupCx<'_>, namespace: &Arc<MountNamespace>, at: &Path) -> Result<
             &null.mount.source,
         )
     };
-    namespace.attach(cover, at);
-    Ok(())
+    namespace.attach(cover, at)
 }

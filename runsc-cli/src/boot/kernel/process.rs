@@ -261,7 +261,8 @@ fn may_execute(state: &SeccompState, program: &str) -> Result<()> {
     let errno = match evaluate(state, &call) {
         Action::Allow | Action::Log => return Ok(()),
         Action::Errno(number) => Errno::from_raw(i32::from(number)),
-        Action::Trace(_) => Errno::ENOSYS,
+        // A profile has no listener before somebody runs.
+        Action::Trace(_) | Action::Notify => Errno::ENOSYS,
         Action::Trap(_) | Action::KillThread | Action::KillProcess => Errno::EPERM,
     };
     Err(cannot_execute(program, errno))

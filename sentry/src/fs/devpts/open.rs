@@ -44,14 +44,12 @@ pub fn register(registry: &Registry) {
             _ => Err(Errno::ENXIO),
         }),
     );
-    for major in PTS_MAJOR..PTS_MAJOR + 8 {
-        registry.register(
-            Class::Char,
-            major,
-            None,
-            Arc::new(|open, _| open_slave(open)),
-        );
-    }
+    registry.register(
+        Class::Char,
+        PTS_MAJOR,
+        None,
+        Arc::new(|open, _| open_slave(open)),
+    );
 }
 
 /// `/dev/tty`: the session's terminal, which it does not change: `ENXIO` without one.
@@ -98,11 +96,11 @@ fn instance_of(open: &DeviceOpen<'_>) -> Result<(Arc<DevptsFs>, Option<Path>)> {
         return Ok((instance.upgrade().ok_or(Errno::ENXIO)?, parent));
     }
     let parent = parent.ok_or(Errno::ENXIO)?;
-    let task = open.task.ok_or(Errno::ENXIO)?;
-    let pts = task.fs().namespace().cross(Path {
+    let pts = Path {
         mount: parent.mount.clone(),
         dentry: parent.dentry.lookup(b"pts").map_err(|_| Errno::ENXIO)?,
-    });
+    }
+    .crossed();
     let ptmx = pts.dentry.lookup(b"ptmx").map_err(|_| Errno::ENXIO)?;
     match ptmx.inode().downcast::<PtsNode>().map(|node| &node.target) {
         Some(Target::Ptmx(instance)) => Ok((instance.upgrade().ok_or(Errno::ENXIO)?, Some(pts))),

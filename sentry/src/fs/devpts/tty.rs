@@ -135,7 +135,7 @@ impl Tty {
     /// The slave's device number.
     #[must_use]
     pub const fn rdev(&self) -> u64 {
-        abi::fs::makedev(PTS_MAJOR + (self.index >> 8), self.index & 0xff)
+        abi::fs::makedev(PTS_MAJOR, self.index)
     }
 
     pub(super) fn console(&self) -> Option<Arc<Console>> {

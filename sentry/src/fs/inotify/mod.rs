@@ -7,7 +7,7 @@
 //! Lock order: an instance's `state` → an inode's list of watches. The queue is notified with neither held.
 
 pub mod report;
-mod watch;
+pub(crate) mod watch;
 
 use std::any::Any;
 use std::collections::{BTreeMap, HashMap, VecDeque};

@@ -42,6 +42,9 @@ const fn isdir(is_dir: bool) -> u32 {
 
 /// Tells the watches of `inode`. `name` is empty for what happens to itself; `unlinked`: the name is gone already.
 fn tell(inode: &Inode, mask: u32, name: &[u8], cookie: u32, unlinked: bool) {
+    if !name.is_empty() {
+        inode.state.watches.notices.tell(mask);
+    }
     for watch in inode.state.watches.all() {
         let wanted = watch.mask();
         if wanted & mask & super::ALL_EVENTS == 0 || (unlinked && wanted & EXCL_UNLINK != 0) {

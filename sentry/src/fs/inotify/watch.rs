@@ -6,10 +6,20 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 
 use super::Inotify;
+use crate::fs::dnotify::Notices;
 use crate::vfs::Inode;
 
 /// Watches in the whole sandbox: while there is none, reporting costs one load.
 static WATCHES: AtomicUsize = AtomicUsize::new(0);
+
+/// Counts something that wants to be told although it is no inotify watch.
+pub(crate) fn count_other(by: isize) {
+    if by > 0 {
+        WATCHES.fetch_add(by.unsigned_abs(), Ordering::Relaxed);
+    } else {
+        WATCHES.fetch_sub(by.unsigned_abs(), Ordering::Relaxed);
+    }
+}
 
 /// Whether anything is watched at all.
 pub(super) fn any() -> bool {
@@ -72,6 +82,8 @@ impl Drop for Watch {
 #[derive(Default)]
 pub struct InodeWatches {
     list: Mutex<Vec<Arc<Watch>>>,
+    /// Of `F_NOTIFY`.
+    pub(crate) notices: Notices,
     opens: AtomicU32,
 }
 
@@ -89,7 +101,11 @@ impl InodeWatches {
         self.list.lock().clone()
     }
     pub(super) fn is_empty(&self) -> bool {
-        self.list.lock().is_empty()
+        self.list.lock().is_empty() && self.notices.is_empty()
+    }
+    /// How many descriptions there are.
+    pub(crate) fn opens(&self) -> u32 {
+        self.opens.load(Ordering::Relaxed)
     }
     /// A description was made.
     pub fn opened(&self) {

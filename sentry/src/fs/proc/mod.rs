@@ -18,7 +18,7 @@ mod links;
 mod maps;
 pub mod mem;
 mod mm_view;
-mod mounts;
+pub mod mounts;
 pub mod net;
 pub mod ns;
 mod options;

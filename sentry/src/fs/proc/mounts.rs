@@ -7,10 +7,10 @@ use abi::fs::{major, minor};
 use super::subject::Subject;
 use crate::error::Result;
 use crate::fs::static_tree::Reader;
-use crate::vfs::{Dentry, Mount, MountFlags, Path};
+use crate::vfs::{Dentry, Mount, MountFlags, MountNamespace, Path};
 
 /// Escapes what would break a line into fields (`mangle`): blanks and backslashes as octal.
-pub(super) fn escape(text: &[u8]) -> Vec<u8> {
+pub(crate) fn escape(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     for byte in text {
         if matches!(byte, b' ' | b'\t' | b'\n' | b'\\' | b'#') {
@@ -36,6 +36,7 @@ fn mount_options(flags: MountFlags) -> String {
         (MountFlags::NOATIME, ",noatime"),
         (MountFlags::NODIRATIME, ",nodiratime"),
         (MountFlags::RELATIME, ",relatime"),
+        (MountFlags::NOSYMFOLLOW, ",nosymfollow"),
     ] {
         if flags.contains(flag) {
             text.push_str(name);
@@ -44,8 +45,37 @@ fn mount_options(flags: MountFlags) -> String {
     text
 }
 
-/// The path of a dentry within its file system.
-fn path_in_fs(dentry: &Arc<Dentry>) -> Vec<u8> {
+/// As `mounts` shows them: what cannot be written is `ro`, whether by mount or file system.
+fn effective_flags(mount: &Mount) -> MountFlags {
+    let mut flags = mount.flags();
+    flags.set(MountFlags::RDONLY, mount.is_read_only());
+    flags
+}
+
+/// The optional fields of mountinfo.
+fn propagation(mount: &Arc<Mount>, namespace: &Arc<MountNamespace>) -> String {
+    let mut text = String::new();
+    if let Some(peers) = mount.peers() {
+        text.push_str(&format!(" shared:{}", peers.id));
+    }
+    if let Some(master) = mount.master() {
+        text.push_str(&format!(" master:{}", master.id));
+        if let Some(from) = mount
+            .dominating(namespace)
+            .filter(|from| *from != master.id)
+        {
+            text.push_str(&format!(" propagate_from:{from}"));
+        }
+    }
+    if mount.is_unbindable() {
+        text.push_str(" unbindable");
+    }
+    text
+}
+
+/// The path of a dentry within its file system. Names from the file system's root, each with its slash.
+#[must_use]
+pub fn path_in_fs(dentry: &Arc<Dentry>) -> Vec<u8> {
     let mut names = Vec::new();
     let mut at = dentry.clone();
     while let Some(parent) = at.parent() {
@@ -113,7 +143,7 @@ pub(super) fn mounts(subject: &Subject, _reader: &Reader<'_>) -> Result<Vec<u8>>
             format!(
                 " {} {}{} 0 0\n",
                 mount.fs.type_name(),
-                mount_options(mount.flags()),
+                mount_options(effective_flags(&mount)),
                 mount.fs.options()
             )
             .as_bytes(),
@@ -125,6 +155,7 @@ pub(super) fn mounts(subject: &Subject, _reader: &Reader<'_>) -> Result<Vec<u8>>
 /// `mountinfo`.
 pub(super) fn mountinfo(subject: &Subject, _reader: &Reader<'_>) -> Result<Vec<u8>> {
     let mut text = Vec::new();
+    let namespace = subject.task()?.fs().namespace();
     for Shown {
         mount,
         parent,
@@ -140,14 +171,16 @@ pub(super) fn mountinfo(subject: &Subject, _reader: &Reader<'_>) -> Result<Vec<u
         text.extend(escape(&point));
         text.extend_from_slice(
             format!(
-                " {} - {} ",
+                " {}{} - {} ",
                 mount_options(mount.flags()),
+                propagation(&mount, &namespace),
                 mount.fs.type_name()
             )
             .as_bytes(),
         );
         text.extend(source(&mount));
-        text.extend_from_slice(format!(" rw{}\n", mount.fs.options()).as_bytes());
+        let mode = if mount.fs_is_read_only() { "ro" } else { "rw" };
+        text.extend_from_slice(format!(" {mode}{}\n", mount.fs.options()).as_bytes());
     }
     Ok(text)
 }

@@ -25,7 +25,7 @@ pub use node::Node;
 pub use options::Options;
 pub use store::Store;
 
-use crate::error::Result;
+use crate::error::{Errno, Result};
 use crate::vfs::{FileSystem, Inode, anonymous_dev};
 
 /// TMPFS_MAGIC.
@@ -176,6 +176,10 @@ impl FileSystem for Tmpfs {
     }
     fn dev(&self) -> u64 {
         self.shared.dev
+    }
+    fn reconfigure(&self, options: &[u8], memory: u64) -> Result<()> {
+        let text = std::str::from_utf8(options).map_err(|_| Errno::EINVAL)?;
+        Self::reconfigure(self, &Options::parse(text, memory)?)
     }
     fn options(&self) -> String {
         let options = self.options.lock();

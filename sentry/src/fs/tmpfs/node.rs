@@ -14,6 +14,7 @@ use super::{Shared, Tmpfs};
 use crate::error::{Errno, Result};
 use crate::fs::anon;
 use crate::time;
+use crate::vfs::acl::AclStore;
 use crate::vfs::lookup::LookupCx;
 use crate::vfs::{
     Attr, AttrChange, DirOps, FileOps, Inode, InodeOps, Link, NodeKind, OpenHow, SymlinkOps,
@@ -45,6 +46,7 @@ pub struct Node {
     /// Whether a link may be made although none is left (O_TMPFILE).
     pub(super) linkable: Mutex<bool>,
     xattrs: Mutex<BTreeMap<Vec<u8>, Vec<u8>>>,
+    acls: AclStore,
 }
 
 impl Node {
@@ -86,6 +88,7 @@ impl Node {
             parent: Mutex::new(Weak::new()),
             linkable: Mutex::new(false),
             xattrs: Mutex::default(),
+            acls: AclStore::default(),
         };
         let fs: Weak<Tmpfs> = shared.fs.clone();
         let inode = Inode::new(fs, Box::new(node));
@@ -233,6 +236,9 @@ impl InodeOps for Node {
     fn as_xattr(&self) -> Option<&dyn XattrOps> {
         Some(self)
     }
+    fn as_acl(&self) -> Option<&AclStore> {
+        (!matches!(self.kind, Kind::Symlink(_))).then_some(&self.acls)
+    }
     fn as_any(&self) -> &dyn Any {
         self
     }
@@ -247,7 +253,7 @@ impl SymlinkOps for Node {
     }
 }
 
-/// `user.`, `trusted.` and `security.` are kept; POSIX ACLs (`system.`) are not supported.
+/// `user.`, `trusted.` and `security.` are kept; POSIX ACLs are kept apart.
 fn check_namespace(name: &[u8]) -> Result<()> {
     let known: [&[u8]; 3] = [b"user.", b"trusted.", b"security."];
     if known.iter().any(|prefix| name.starts_with(prefix)) {

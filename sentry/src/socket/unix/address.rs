@@ -12,7 +12,7 @@ use crate::error::{Errno, Result};
 use crate::socket::SockAddr;
 use crate::task::CurrentTask;
 use crate::vfs::lookup::{LookupCx, LookupFlags, resolve};
-use crate::vfs::{Access, Inode, NodeKind, Path, check_access, mknod_at};
+use crate::vfs::{Access, Inode, NodeKind, Path, check_inode, mknod_at};
 
 /// Names that begin with NUL, of one network namespace.
 #[derive(Default)]
@@ -199,7 +199,7 @@ pub(super) fn find(
             let path = look_up(task, path)?;
             let inode = path.inode();
             let attr = inode.attr()?;
-            check_access(&attr, &task.creds(), Access::WRITE)?;
+            check_inode(inode, &attr, &task.creds(), Access::WRITE)?;
             if attr.file_type() != S_IFSOCK {
                 return Err(Errno::ECONNREFUSED);
             }

@@ -59,6 +59,7 @@ fn compared_objects() {
     let kcmp = |kind: i32, one: i32, other: i32| sys!(SYS_kcmp, getpid(), child.0, kind, one, other);
     let differs = |ret: Ret| ret.get().map(|value| value == 1 || value == 2);
     say!("memory {:?}, tables {:?}", differs(kcmp(1, 0, 0)), differs(kcmp(2, 0, 0)));
+    say!("undo lists {}", kcmp(6, 0, 0));
     say!("output {}, bad descriptor {}", kcmp(0, 1, 1), kcmp(0, 1, 999));
     say!("unknown {}, nobody {}", kcmp(99, 0, 0), sys!(SYS_kcmp, getpid(), 0x3fff_ffff, 1, 0, 0));
     say!("oneself {}", sys!(SYS_kcmp, getpid(), getpid(), 1, 0, 0));

@@ -11,6 +11,7 @@ cases![
     mincore_reports, msync_forms, mlock_and_limits, address_space_limit, data_limit, growsdown_stack_guard, maps_file_shows_regions,
     dev_zero_mapping, memfd_mapping_shared, populate_and_stack_flags, mmap_min_address, file_mapping_read_after_write, huge_sparse_reserve,
     process_vm_transfer, process_vm_errors,
+    seal_keeps_what_is_mapped, seal_errors, seal_and_advice, remap_file_pages_rearranges, remap_file_pages_errors, mremap_shrinks_over_several,
 ];
 
 const RW: i32 = PROT_READ | PROT_WRITE;
@@ -513,4 +514,87 @@ fn process_vm_errors() {
     say!("bad flags: {}", sys!(SYS_process_vm_readv, getpid(), &local, 1, &local, 1, 1));
     say!("nobody: {}", sys!(SYS_process_vm_readv, i32::MAX, &local, 1, &local, 1, 0));
     say!("too many: {}", sys!(SYS_process_vm_readv, getpid(), &local, 1025, &local, 1, 0));
+}
+
+const SYS_MSEAL: i64 = 462;
+
+fn seal_keeps_what_is_mapped() {
+    let m = map_anon(PAGE * 4);
+    m.set(PAGE, 7);
+    say!("{}", sys!(SYS_MSEAL, m.addr + PAGE, PAGE, 0));
+    say!("again {}", sys!(SYS_MSEAL, m.addr + PAGE, PAGE, 0));
+    say!("unmap {} around it {}", sys!(SYS_munmap, m.addr + PAGE, PAGE), m.unmap());
+    say!("protect {}", sys!(SYS_mprotect, m.addr + PAGE, PAGE, PROT_READ));
+    say!("map over {}", sys!(SYS_mmap, m.addr + PAGE, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0));
+    say!("move {} shrink {}", sys!(SYS_mremap, m.addr + PAGE, PAGE, PAGE * 2, MREMAP_MAYMOVE), sys!(SYS_mremap, m.addr, PAGE * 4, PAGE, 0));
+    say!("still {}", m.get(PAGE));
+    m.set(PAGE, 8);
+    let child = fork(|| {
+        say!("in a child {} {}", sys!(SYS_munmap, m.addr + PAGE, PAGE), m.get(PAGE));
+        0
+    });
+    say!("{}", child.wait());
+    say!("others go {} {}", sys!(SYS_munmap, m.addr, PAGE), sys!(SYS_munmap, m.addr + PAGE * 2, PAGE * 2));
+}
+
+fn seal_errors() {
+    let m = map_anon(PAGE * 3);
+    sys!(SYS_munmap, m.addr + PAGE, PAGE).must();
+    say!("flags {}", sys!(SYS_MSEAL, m.addr, PAGE, 1));
+    say!("unaligned {}", sys!(SYS_MSEAL, m.addr + 1, PAGE, 0));
+    say!("a hole {}", sys!(SYS_MSEAL, m.addr, PAGE * 3, 0));
+    say!("nothing {}", sys!(SYS_MSEAL, m.addr, 0, 0));
+    say!("overflow {}", sys!(SYS_MSEAL, m.addr, usize::MAX - 10, 0));
+    say!("not sealed {}", sys!(SYS_munmap, m.addr, PAGE));
+}
+
+fn seal_and_advice() {
+    let m = map_anon(PAGE * 2);
+    m.set(0, 1);
+    m.set(PAGE, 2);
+    sys!(SYS_mprotect, m.addr, PAGE, PROT_READ).must();
+    sys!(SYS_MSEAL, m.addr, PAGE * 2, 0).must();
+    say!("read-only {}", sys!(SYS_madvise, m.addr, PAGE, MADV_DONTNEED));
+    say!("writable {} {}", sys!(SYS_madvise, m.addr + PAGE, PAGE, MADV_DONTNEED), m.get(PAGE));
+    say!("harmless {}", sys!(SYS_madvise, m.addr, PAGE, MADV_WILLNEED));
+    say!("kept {}", m.get(0));
+}
+
+fn remap_file_pages_rearranges() {
+    let mut bytes = vec![0u8; PAGE * 3];
+    for (i, page) in bytes.chunks_mut(PAGE).enumerate() {
+        page[0] = b'a' + i as u8;
+    }
+    write_file(c"f", &bytes);
+    let fd = open(c"f", O_RDWR).fd();
+    let m = map(PAGE * 3, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    let show = || format!("{}{}{}", m.text(0, 1), m.text(PAGE, 1), m.text(PAGE * 2, 1));
+    say!("{}", show());
+    say!("{} {}", sys!(SYS_remap_file_pages, m.addr, PAGE, 0, 2, 0), show());
+    say!("{} {}", sys!(SYS_remap_file_pages, m.addr + PAGE * 2, PAGE, 0, 0, 0), show());
+    m.set(0, b'z');
+    say!("{}", pread(fd, 1, PAGE as i64 * 2));
+}
+
+fn remap_file_pages_errors() {
+    let private = map_anon(PAGE);
+    say!("private {}", sys!(SYS_remap_file_pages, private.addr, PAGE, 0, 0, 0));
+    let shared = map_shared(PAGE * 2);
+    say!("rights {}", sys!(SYS_remap_file_pages, shared.addr, PAGE, PROT_READ, 0, 0));
+    say!("nothing {}", sys!(SYS_remap_file_pages, shared.addr, 0, 0, 0, 0));
+    say!("beyond {}", sys!(SYS_remap_file_pages, shared.addr, PAGE * 3, 0, 0, 0));
+    say!("overflow {}", sys!(SYS_remap_file_pages, shared.addr, PAGE, 0, usize::MAX, 0));
+}
+
+fn mremap_shrinks_over_several() {
+    let m = map_anon(PAGE * 4);
+    sys!(SYS_mprotect, m.addr + PAGE * 2, PAGE, PROT_READ).must();
+    say!("{}", sys!(SYS_mremap, m.addr, PAGE * 4, PAGE, 0).0 as usize == m.addr);
+    say!("gone {}", sys!(SYS_madvise, m.addr + PAGE, PAGE * 3, MADV_NORMAL));
+    say!("grown beyond one {}", {
+        let m = map_anon(PAGE * 4);
+        sys!(SYS_mprotect, m.addr + PAGE, PAGE, PROT_READ).must();
+        sys!(SYS_mremap, m.addr, PAGE * 4, PAGE * 8, MREMAP_MAYMOVE)
+    });
+    say!("absurd {}", sys!(SYS_mremap, m.addr, usize::MAX - PAGE * 4, PAGE, 0).get().is_err());
 }

@@ -2,10 +2,11 @@
 
 use std::sync::OnceLock;
 
+use abi::uts::{RELEASE, SYSTEM, VERSION};
+
 use super::values::{Shape, fixed, value};
 use crate::error::{Errno, Result};
 use crate::fs::static_tree::{Node, Reader};
-use crate::host_facts::{OS_RELEASE, OS_TYPE, OS_VERSION};
 use crate::task::creds::Cap;
 use crate::task::namespaces::UtsNamespace;
 use parking_lot::RwLock;
@@ -99,8 +100,8 @@ pub(super) fn node() -> Node {
         ("msgmni", number("kernel.msgmni", "32000", 0, MAX_INT)),
         ("ngroups_max", fixed("65536")),
         ("nmi_watchdog", fixed("0")),
-        ("osrelease", fixed(OS_RELEASE)),
-        ("ostype", fixed(OS_TYPE)),
+        ("osrelease", fixed(RELEASE)),
+        ("ostype", fixed(SYSTEM)),
         ("overflowgid", fixed("65534")),
         ("overflowuid", fixed("65534")),
         ("panic", fixed("0")),
@@ -154,7 +155,7 @@ pub(super) fn node() -> Node {
         ("sysrq", fixed("0")),
         ("tainted", fixed("0")),
         ("threads-max", fixed("126000")),
-        ("version", fixed(OS_VERSION)),
+        ("version", fixed(VERSION)),
     ])
 }
 

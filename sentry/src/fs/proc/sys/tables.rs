@@ -47,6 +47,7 @@ pub(super) fn fs() -> Node {
                 ),
             ]),
         ),
+        ("dir-notify-enable", fixed("1")),
         ("lease-break-time", fixed("45")),
         ("leases-enable", fixed("1")),
         ("mount-max", fixed("100000")),

@@ -3,10 +3,12 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use abi::uts::{RELEASE, SYSTEM, VERSION};
+
 use super::visible_cpus;
 use crate::fs::dev::{Class, Registry};
 use crate::fs::static_tree::Node;
-use crate::host_facts::{HostFactsSlot, OS_RELEASE, OS_TYPE, OS_VERSION};
+use crate::host_facts::HostFactsSlot;
 use crate::task::{RunState, Task};
 
 /// `filesystems`: what mount(2) knows.
@@ -17,7 +19,7 @@ pub(super) const CGROUPS: &str = "#subsys_name\thierarchy\tnum_cgroups\tenabled\
 
 /// `version`.
 pub(super) fn version() -> String {
-    format!("{OS_TYPE} version {OS_RELEASE} (runsc@localhost) {OS_VERSION}\n")
+    format!("{SYSTEM} version {RELEASE} (runsc@localhost) {VERSION}\n")
 }
 
 /// Seconds with two decimals.
