@@ -193,11 +193,11 @@ fn a_new_file_belongs_to_whom_it_should() {
     };
     assert_eq!(
         s.client.create(&s.root.node, b"g", RW, nobody).unwrap_err(),
-        Errno::EINVAL
+        Errno::EOVERFLOW
     );
     assert_eq!(
         s.client.mkdir(&s.root.node, b"g", nobody).unwrap_err(),
-        Errno::EINVAL
+        Errno::EOVERFLOW
     );
     assert!(!s.dir.0.join("g").exists());
 }
