@@ -28,9 +28,11 @@ const FIN: Duration = Duration::from_secs(60);
 /// How long less than a segment is held back for more (TCP_CORK).
 const CORK: Duration = Duration::from_millis(200);
 /// Most handshakes under way at one listener (`tcp_max_syn_backlog`); then the oldest goes.
-const EMBRYOS: usize = 1024;
-/// Handshakes under way at one listener beyond which new ones get the smallest buffers: their numbers are no sign of good will.
+const EMBRYOS: usize = 4096;
+/// Handshakes under way at one listener beyond which new ones get [`CROWDED`] buffers: their numbers are no sign of good will.
 const TRUSTED: usize = 64;
+/// Size of one buffer of those: in a flood, how long a handshake may take is how many fit into the memory, over how many come in a second.
+const CROWDED: usize = 4 * 1024;
 /// Sizes of one buffer, between which free memory decides.
 const BUFFER: std::ops::RangeInclusive<usize> = 32 * 1024..=4 << 20;
 
@@ -102,8 +104,8 @@ impl Tcp {
     fn sizes(&self, settings: &Settings) -> Option<(usize, usize)> {
         let left = self.reserve.total.saturating_sub(self.used);
         let share = (left / 64).clamp(*BUFFER.start(), *BUFFER.end());
-        let receive = settings.receive_buffer.unwrap_or(share).clamp(4096, share);
-        let send = settings.send_buffer.unwrap_or(share).clamp(4096, share);
+        let receive = settings.receive_buffer.unwrap_or(share).clamp(CROWDED, share);
+        let send = settings.send_buffer.unwrap_or(share).clamp(CROWDED, share);
         (receive + 2 * send <= left).then_some((receive, send))
     }
 
@@ -462,8 +464,8 @@ impl Tcp {
         }
         let buffers = if crowded {
             Settings {
-                receive_buffer: Some(*BUFFER.start()),
-                send_buffer: Some(*BUFFER.start()),
+                receive_buffer: Some(CROWDED),
+                send_buffer: Some(CROWDED),
                 ..settings
             }
         } else {

@@ -77,8 +77,7 @@ print(found)
 
 const RANGE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
 
-#[test]
-fn servers_in_the_sandbox_are_reached_and_the_hosts_stack_keeps_still() {
+pub(crate) fn servers_in_the_sandbox_are_reached_and_the_hosts_stack_keeps_still() {
     assert!(is_root(), "needs root");
     let (host, container) = pair();
     let range = container.run(&["cat", RANGE]);
@@ -108,8 +107,7 @@ fn servers_in_the_sandbox_are_reached_and_the_hosts_stack_keeps_still() {
     assert_eq!(host.run(&["python3", "-c", refused]), "111\n");
 }
 
-#[test]
-fn the_sandbox_reaches_servers_and_shows_its_network() {
+pub(crate) fn the_sandbox_reaches_servers_and_shows_its_network() {
     assert!(is_root(), "needs root");
     let (host, container) = pair();
     let mut server = host
@@ -143,8 +141,7 @@ fn the_sandbox_reaches_servers_and_shows_its_network() {
     let _ = server.wait();
 }
 
-#[test]
-fn the_hosts_own_network_is_refused() {
+pub(crate) fn the_hosts_own_network_is_refused() {
     assert!(is_root(), "needs root");
     let bundle = bundle("", &["true"]);
     let output = run(&bundle, "shared");

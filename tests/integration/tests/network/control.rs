@@ -66,8 +66,7 @@ fn socket_line(line: &str) -> String {
     format!("{} {users}", kept.join(" "))
 }
 
-#[test]
-fn ip_and_ss_show_what_they_show_natively() {
+pub(crate) fn ip_and_ss_show_what_they_show_natively() {
     assert!(is_root(), "needs root");
     let (_host, container) = pair();
     for set in [

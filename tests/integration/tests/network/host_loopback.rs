@@ -54,8 +54,7 @@ u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); u.settimeout(10)
 u.sendto(b"abc", ("127.0.0.1", 8083)); print(u.recvfrom(100))
 "#;
 
-#[test]
-fn a_resolver_is_reached_and_ports_are_forwarded() {
+pub(crate) fn a_resolver_is_reached_and_ports_are_forwarded() {
     assert!(is_root(), "needs root");
     let (_host, container) = pair();
     let mut resolver = container

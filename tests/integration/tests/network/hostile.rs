@@ -65,8 +65,7 @@ for at in range(0, len(ports), 200):
 print(sorted(set(taken)), silent)
 "#;
 
-#[test]
-fn a_flood_does_not_shut_out_others_and_a_scan_finds_what_is_open() {
+pub(crate) fn a_flood_does_not_shut_out_others_and_a_scan_finds_what_is_open() {
     assert!(is_root(), "needs root");
     let (host, container) = pair();
     let bundle = bundle(&container.path(), &["python3", "-c", SERVER]);

@@ -32,8 +32,7 @@ def exchange(n):
 print([exchange(n) for n in (1, 1000, 100_000, 3_000_000)])
 "#;
 
-#[test]
-fn lost_packets_are_sent_again() {
+pub(crate) fn lost_packets_are_sent_again() {
     assert!(is_root(), "needs root");
     let (host, container) = pair();
     let mut server = host

@@ -3,7 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
+use harness::run_name;
 use integration::bundle::Bundle;
 use serde_json::{Value, json};
 
@@ -100,6 +103,10 @@ pub(crate) fn bundle_over(tree: &Path, path: &str, args: &[&str]) -> Bundle {
     if !path.is_empty() {
         namespaces.push(json!({"type": "network", "path": path}));
     }
+    // By the run's name, so that it is removed whatever ends the run.
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    config["linux"]["cgroupsPath"] = json!(format!("/network-{}-{number}", run_name()));
     // What those get that may use a network: Docker's other defaults.
     for set in ["bounding", "effective", "permitted"] {
         let all = config["process"]["capabilities"][set].as_array_mut();
@@ -111,14 +118,21 @@ pub(crate) fn bundle_over(tree: &Path, path: &str, args: &[&str]) -> Bundle {
     bundle
 }
 
+/// The platform of the test that runs; there is one at a time.
+static PLATFORM: Mutex<String> = Mutex::new(String::new());
+
+/// Runs a test on a platform.
+pub(crate) fn on(platform: &str, test: fn()) {
+    *PLATFORM.lock().unwrap_or_else(PoisonError::into_inner) = platform.to_owned();
+    test();
+}
+
 /// Runs `runsc COMMAND… ID` on the bundle's own state.
 pub(crate) fn runsc(bundle: &Bundle, command: &[&str]) -> Command {
-    let platform = std::env::var("RUNSC_PLATFORMS").unwrap_or_else(|_| "notify".to_owned());
-    let platform = platform
-        .split([',', ' '])
-        .next()
-        .unwrap_or("notify")
-        .to_owned();
+    let platform = PLATFORM
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clone();
     let mut runsc = Command::new("timeout");
     runsc
         .arg("150")
