@@ -314,7 +314,7 @@ fn packet_filters() {
 }
 
 /// SO_ATTACH_FILTER with instructions of code, jumps and operand.
-fn attach(fd: i64, code: &[(u16, u8, u8, u32)]) -> Ret {
+fn attach(fd: i32, code: &[(u16, u8, u8, u32)]) -> Ret {
     let code: Vec<sock_filter> = code.iter().map(|&(code, jt, jf, k)| sock_filter { code, jt, jf, k }).collect();
     let mut program = [0u8; 16];
     program[..2].copy_from_slice(&(code.len() as u16).to_ne_bytes());

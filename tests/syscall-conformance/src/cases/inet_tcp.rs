@@ -412,10 +412,14 @@ fn urgent_mark() {
 
 /// SIGIO for what comes in, to a process, a thread and a process group; F_SETSIG with the reason.
 fn signals_of_readiness() {
+    const F_SETSIG: i32 = 10;
+    const F_SETOWN_EX: i32 = 15;
     let (client, server) = pair();
     handle(SIGIO, 0);
     handle(SIGUSR1, SA_SIGINFO);
-    say!("{} {}", sys!(SYS_fcntl, server, F_SETOWN, getpid()), sys!(SYS_fcntl, server, F_GETOWN));
+    // Its group is its own: what the group gets would end others.
+    sys!(SYS_setpgid, 0, 0).must();
+    say!("{} {}", sys!(SYS_fcntl, server, F_SETOWN, getpid()), sys!(SYS_fcntl, server, F_GETOWN).0 == i64::from(getpid()));
     write(client, b"quiet");
     wait_for(server, POLLIN);
     say!("not asked for: {}", caught());
@@ -426,7 +430,7 @@ fn signals_of_readiness() {
     write(client, b"2");
     say!("{}", caught());
     say!("{}", sys!(SYS_fcntl, server, F_SETSIG, 0));
-    for (kind, id) in [(0, sys!(SYS_gettid).0), (1, getpid()), (2, sys!(SYS_getpgid, 0).0)] {
+    for (kind, id) in [(0, sys!(SYS_gettid).0), (1, getpid().into()), (2, sys!(SYS_getpgid, 0).0)] {
         let owner = [kind, id as i32];
         say!("{kind} {}", sys!(SYS_fcntl, server, F_SETOWN_EX, &owner));
         write(client, b"3");
