@@ -252,6 +252,9 @@ fn census() -> (usize, usize, usize) {
     )
 }
 
+/// Most threads that wait for a listener (`notify/receivers.rs`).
+const SPARE_RECEIVERS: usize = 4;
+
 #[test]
 fn nothing_is_lost_or_left() {
     // The template and two ready processes, each with a receiver or tracer. Notify has a reaper and a spawner beside.
@@ -289,10 +292,16 @@ fn nothing_is_lost_or_left() {
         let start = Instant::now();
         phase();
         println!("{name}: {} ms", start.elapsed().as_millis());
-        let after = settle(&|now| now == before);
-        assert_eq!(
-            after, before,
-            "descriptors, threads, children after: {name}"
+        // Receivers whose listener has ended wait for the next one, a few of them.
+        let spare = if on_ptrace() { 0 } else { SPARE_RECEIVERS };
+        let threads = before.1..=before.1 + spare;
+        let as_before = |now: (usize, usize, usize)| {
+            (now.0, now.2) == (before.0, before.2) && threads.contains(&now.1)
+        };
+        let after = settle(&as_before);
+        assert!(
+            as_before(after),
+            "descriptors, threads, children after {name}: {after:?}, before: {before:?}"
         );
     }
 }

@@ -104,7 +104,10 @@ impl Tcp {
     fn sizes(&self, settings: &Settings) -> Option<(usize, usize)> {
         let left = self.reserve.total.saturating_sub(self.used);
         let share = (left / 64).clamp(*BUFFER.start(), *BUFFER.end());
-        let receive = settings.receive_buffer.unwrap_or(share).clamp(CROWDED, share);
+        let receive = settings
+            .receive_buffer
+            .unwrap_or(share)
+            .clamp(CROWDED, share);
         let send = settings.send_buffer.unwrap_or(share).clamp(CROWDED, share);
         (receive + 2 * send <= left).then_some((receive, send))
     }

@@ -31,7 +31,13 @@ impl Thread {
     }
 
     /// Ends the full stop by the deferred order `call`.
-    pub(super) fn resume_by_order(self: &Arc<Self>, state: MutexGuard<'_, State>, call: RawCall) {
+    pub(super) fn resume_by_order(
+        self: &Arc<Self>,
+        mut state: MutexGuard<'_, State>,
+        call: RawCall,
+    ) {
+        // A stop that nobody looked at is over.
+        state.stop = None;
         let context = super::frame::encode(&state.registers, &state.trap);
         self.slot.write_words(stub::SLOT_REGS, &context);
         self.slot.write_orders(&[call], true);

@@ -22,6 +22,8 @@ impl Thread {
         let context = super::frame::encode(&state.registers, &state.trap);
         self.slot.write_words(stub::SLOT_REGS, &context);
         state.setting_up = true;
+        // A stop that nobody looked at is over.
+        state.stop = None;
         self.start_on_stack(state, calls, Purpose::Last, stub::ORDERS_THEN_RESUME);
     }
 
