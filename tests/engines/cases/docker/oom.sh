@@ -4,6 +4,7 @@
 # It ends once the engine has told of the kill: a container's end that overtakes the kill's event loses the flag, with runc as well.
 docker run -d --name "$NAME" --network none --runtime "$RUNTIME" --memory 64m base sh -c 'tail /dev/zero; echo "exit code $?"; until test -e /go; do sleep 0.1; done; echo alive' > id
 until_true "grep -q oom events"
+until_true "docker logs $NAME | grep -q 'exit code'"
 docker exec "$NAME" touch /go
 docker wait "$NAME"
 docker logs "$NAME"
