@@ -240,7 +240,10 @@ fn pids_limit(b: &mut Bench) {
 fn pids_limit_counts_guests(b: &mut Bench) {
     // Room for the threads of runc's own that end as the program starts: at 12 its shell could not fork now and then.
     resources(b, json!({"pids": {"limit": 20}}));
-    b.check_script("ten fit", "i=0; while test $i -lt 10; do sleep 1 & i=$((i+1)); done; echo end; wait; echo $?");
+    b.check_script(
+        "ten fit",
+        "i=0; while test $i -lt 10; do sleep 1 & i=$((i+1)); done; echo end; wait; echo $?",
+    );
     b.check_script("thirty do not", "sh -c 'i=0; while test $i -lt 30; do sleep 1 & i=$((i+1)); done; echo all' 2>&1 | grep -c all");
 }
 
