@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use engines::case::{self, Case, Programs};
 use engines::world::{self, World};
 use engines::{containerd, docker, podman, pods};
-use harness::{Observation, Options, Outcome, Trial, contained, run_all, runsc};
+use harness::{Observation, Outcome, Trial, begin, run_all, runsc};
 
 type Start = fn(&mut World, &Path, &[String]) -> Result<(), String>;
 
@@ -126,16 +126,10 @@ fn why_not(kind: &Kind) -> Option<String> {
 }
 
 fn main() -> ExitCode {
-    let options = match Options::from_args() {
+    let options = match begin() {
         Ok(options) => options,
-        Err(message) => {
-            eprintln!("{message}");
-            return ExitCode::from(2);
-        }
+        Err(code) => return code,
     };
-    if let Some(code) = contained(&options) {
-        return code;
-    }
     let whole = std::env::var_os("ENGINES_ALL").is_some() || !options.words.is_empty();
     let platforms = std::env::var("RUNSC_PLATFORMS").unwrap_or_else(|_| "notify".to_owned());
     let platforms: Vec<String> = platforms

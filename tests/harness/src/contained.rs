@@ -135,3 +135,16 @@ fn entries(directory: &Path) -> impl Iterator<Item = PathBuf> {
     let entries = fs::read_dir(directory).into_iter().flatten();
     entries.flatten().map(|entry| entry.path())
 }
+
+/// The beginning of every such `main`: the command line, then [`contained`].
+///
+/// # Errors
+///
+/// The code to return at once: the command line was wrong, or the run is over.
+pub fn begin() -> Result<Options, ExitCode> {
+    let options = Options::from_args().map_err(|message| {
+        eprintln!("{message}");
+        ExitCode::from(2)
+    })?;
+    contained(&options).map_or(Ok(options), Err)
+}

@@ -7,7 +7,7 @@ mod run;
 mod spec;
 mod trials;
 
-pub use contained::{contained, run_name};
+pub use contained::{begin, contained, run_name};
 pub use run::{DEADLINE_CODE, Observation, Scratch, observe, runsc};
 pub use spec::usual_mounts;
 pub use trials::{Options, Outcome, Trial, run_all};

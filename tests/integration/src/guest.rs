@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Output, Stdio};
 
-use harness::{Options, Outcome, Trial, contained, run_all, runsc};
+use harness::{Outcome, Trial, begin, run_all, runsc};
 use serde_json::Value;
 
 use crate::bundle::Bundle;
@@ -36,16 +36,10 @@ pub type Case = (&'static str, fn(&str));
 /// The `main` of a test: each case on each platform of `RUNSC_PLATFORMS` (default `notify`), as `suite/case [platform]`.
 #[must_use]
 pub fn main(suite: &str, cases: &[Case]) -> ExitCode {
-    let options = match Options::from_args() {
+    let options = match begin() {
         Ok(options) => options,
-        Err(message) => {
-            eprintln!("{message}");
-            return ExitCode::from(2);
-        }
+        Err(code) => return code,
     };
-    if let Some(code) = contained(&options) {
-        return code;
-    }
     let platforms = std::env::var("RUNSC_PLATFORMS").unwrap_or_else(|_| "notify".to_owned());
     let mut trials = Vec::new();
     for (name, case) in cases.iter().copied() {

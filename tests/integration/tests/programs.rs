@@ -12,7 +12,7 @@ use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use harness::{Options, Outcome, Trial, contained, run_all, runsc};
+use harness::{Outcome, Trial, begin, run_all, runsc};
 use integration::dialog::Dialog;
 use integration::runtime::{Runtime, hold, run};
 
@@ -43,16 +43,10 @@ struct Program {
 }
 
 fn main() -> ExitCode {
-    let options = match Options::from_args() {
+    let options = match begin() {
         Ok(options) => options,
-        Err(message) => {
-            eprintln!("{message}");
-            return ExitCode::from(2);
-        }
+        Err(code) => return code,
     };
-    if let Some(code) = contained(&options) {
-        return code;
-    }
     let impossible = (!options.list).then(why_not).flatten();
     let setup = Arc::new(Setup {
         runsc: if options.list || impossible.is_some() {

@@ -12,4 +12,4 @@ pub mod left;
 mod ours;
 
 pub use bench::{Bench, Runtime, Seen};
-pub use ours::{Test, check, run_ours};
+pub use ours::{Test, check, our_program, run_ours};

@@ -1,8 +1,9 @@
 //! Tests that only our runtime can pass: the `main` of such a test program, on each platform of `RUNSC_PLATFORMS` (default `notify`).
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use harness::{Options, Outcome, Trial, contained, run_all, runsc};
+use harness::{Options, Outcome, Trial, begin, run_all, runsc};
 
 use crate::{Bench, Runtime, bundle};
 
@@ -12,26 +13,11 @@ pub type Test = fn(&mut Bench) -> Result<(), String>;
 /// Runs named tests as the command line asks, in namespaces of their own; skipped where a runtime cannot run at all.
 #[must_use]
 pub fn run_ours(tests: &'static [(&'static str, Test)]) -> ExitCode {
-    let options = match Options::from_args() {
+    let options = match begin() {
         Ok(options) => options,
-        Err(message) => {
-            eprintln!("{message}");
-            return ExitCode::from(2);
-        }
+        Err(code) => return code,
     };
-    if let Some(code) = contained(&options) {
-        return code;
-    }
-    let missing = if nix::unistd::geteuid().is_root() {
-        bundle::available().err()
-    } else {
-        Some("needs root".into())
-    };
-    let program = if options.list || missing.is_some() {
-        Default::default()
-    } else {
-        runsc()
-    };
+    let (program, missing) = our_program(&options);
     let platforms = std::env::var("RUNSC_PLATFORMS").unwrap_or_else(|_| "notify".to_owned());
     let platforms: Vec<&str> = platforms
         .split([',', ' '])
@@ -53,6 +39,22 @@ pub fn run_ours(tests: &'static [(&'static str, Test)]) -> ExitCode {
         })
     });
     run_all(&options, 2, trials.collect())
+}
+
+/// The binary under test, and why nothing can be tested here, if so; then there is no binary.
+#[must_use]
+pub fn our_program(options: &Options) -> (PathBuf, Option<String>) {
+    let missing = if nix::unistd::geteuid().is_root() {
+        bundle::available().err()
+    } else {
+        Some("needs root".into())
+    };
+    let program = if options.list || missing.is_some() {
+        PathBuf::new()
+    } else {
+        runsc()
+    };
+    (program, missing)
 }
 
 /// A claim that must hold.

@@ -6,30 +6,15 @@ use std::fs;
 use std::process::{Child, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use harness::{Options, Outcome, Trial, contained, run_all, runsc};
-use lifecycle::{Bench, Runtime, bundle, left};
+use harness::{Outcome, Trial, begin, run_all};
+use lifecycle::{Bench, Runtime, left, our_program};
 
 fn main() -> ExitCode {
-    let options = match Options::from_args() {
+    let options = match begin() {
         Ok(options) => options,
-        Err(message) => {
-            eprintln!("{message}");
-            return ExitCode::from(2);
-        }
+        Err(code) => return code,
     };
-    if let Some(code) = contained(&options) {
-        return code;
-    }
-    let missing = if nix::unistd::geteuid().is_root() {
-        bundle::available().err()
-    } else {
-        Some("needs root".into())
-    };
-    let program = if options.list || missing.is_some() {
-        Default::default()
-    } else {
-        runsc()
-    };
+    let (program, missing) = our_program(&options);
     let size = std::env::var("LIFECYCLE_CROWD")
         .ok()
         .and_then(|text| text.parse().ok())

@@ -6,31 +6,16 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 
-use harness::{Options, Outcome, Trial, contained, run_all, runsc};
+use harness::{Outcome, Trial, begin, run_all};
 use lifecycle::bench::ID;
-use lifecycle::{Bench, Runtime, bundle, check, left};
+use lifecycle::{Bench, Runtime, bundle, check, left, our_program};
 
 fn main() -> ExitCode {
-    let options = match Options::from_args() {
+    let options = match begin() {
         Ok(options) => options,
-        Err(message) => {
-            eprintln!("{message}");
-            return ExitCode::from(2);
-        }
+        Err(code) => return code,
     };
-    if let Some(code) = contained(&options) {
-        return code;
-    }
-    let missing = if nix::unistd::geteuid().is_root() {
-        bundle::available().err()
-    } else {
-        Some("needs root".into())
-    };
-    let program = if options.list || missing.is_some() {
-        Default::default()
-    } else {
-        runsc()
-    };
+    let (program, missing) = our_program(&options);
     let old = std::env::var_os("RUNSC_OLD").map(PathBuf::from);
     let skipped = |why: &Option<String>| why.clone().map(Outcome::Skipped);
     let finish = |result: Result<(), String>| match result {

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
 
-use harness::{Options, Outcome, Trial, contained, run_all, runsc};
+use harness::{Outcome, Trial, begin, run_all, runsc};
 use lifecycle::cases::{self, Case};
 use lifecycle::{Bench, Runtime, bundle};
 
@@ -56,16 +56,10 @@ fn expected() -> Vec<Difference> {
 }
 
 fn main() -> ExitCode {
-    let options = match Options::from_args() {
+    let options = match begin() {
         Ok(options) => options,
-        Err(message) => {
-            eprintln!("{message}");
-            return ExitCode::from(2);
-        }
+        Err(code) => return code,
     };
-    if let Some(code) = contained(&options) {
-        return code;
-    }
     let missing = missing();
     let expected = Arc::new(expected());
     let all = cases::all();
