@@ -90,47 +90,24 @@ impl Owner {
         };
         Some(SigInfo::io(signal, code, band, fd))
     }
-    fn tell_process(&self, group: &Arc<ThreadGroup>, reason: Reason, fd: i32) {
-        if !group
-            .any_task()
-            .is_some_and(|task| self.may_tell(&task.creds()))
-        {
-            return;
-        }
-        let sent = self
-            .info(reason, fd)
-            .is_some_and(|info| send::process_signal(group, info).is_ok());
-        if !sent {
-            // Without F_SETSIG, or when its queue is full.
-            let _ = send::process_signal(group, SigInfo::kernel(Signal::IO));
-        }
-    }
-    fn tell_thread(&self, task: &Arc<Task>, reason: Reason, fd: i32) {
-        if !self.may_tell(&task.creds()) {
-            return;
-        }
-        let sent = self
-            .info(reason, fd)
-            .is_some_and(|info| send::thread_signal(task, info).is_ok());
-        if !sent {
-            let _ = send::thread_signal(task, SigInfo::kernel(Signal::IO));
-        }
-    }
-    /// SIGURG, as the kernel sends it.
-    fn tell_urgent(&self) {
+    /// Sends the first of these that a queue takes.
+    fn send(&self, signals: &[SigInfo]) {
         let Some(pid) = &self.pid else { return };
-        let info = || SigInfo::kernel(Signal::URG);
         let process = |group: &Arc<ThreadGroup>| {
             let first = group.any_task();
             if first.is_some_and(|task| self.may_tell(&task.creds())) {
-                let _ = send::process_signal(group, info());
+                let _ = signals
+                    .iter()
+                    .any(|info| send::process_signal(group, *info).is_ok());
             }
         };
         match self.kind {
             OWNER_THREAD => {
                 let task = pid.namespace().task(pid.local());
                 if let Some(task) = task.filter(|task| self.may_tell(&task.creds())) {
-                    let _ = send::thread_signal(&task, info());
+                    let _ = signals
+                        .iter()
+                        .any(|info| send::thread_signal(&task, *info).is_ok());
                 }
             }
             OWNER_PROCESS => pid.group().iter().for_each(process),
@@ -159,25 +136,12 @@ impl Owner {
             .map(|(_, group)| group)
             .filter(move |group| Arc::ptr_eq(&group.process_group().id, &pid))
     }
-    /// Sends the signal.
+    /// Tells by the signal of `F_SETSIG`; without one, or when its queue is full, by a plain SIGIO.
     pub fn tell(&self, reason: Reason, fd: i32) {
-        let Some(pid) = &self.pid else { return };
-        match self.kind {
-            OWNER_THREAD => {
-                if let Some(task) = pid.namespace().task(pid.local()) {
-                    self.tell_thread(&task, reason, fd);
-                }
-            }
-            OWNER_PROCESS => {
-                if let Some(group) = pid.group() {
-                    self.tell_process(&group, reason, fd);
-                }
-            }
-            _ => {
-                for group in self.members(pid) {
-                    self.tell_process(&group, reason, fd);
-                }
-            }
+        let plain = SigInfo::kernel(Signal::IO);
+        match self.info(reason, fd) {
+            Some(info) => self.send(&[info, plain]),
+            None => self.send(&[plain]),
         }
     }
 }
@@ -231,7 +195,7 @@ impl WaitCallback for UrgentTeller {
         let urgent = |file: &Arc<File>| (file.readiness(None) & events).contains(Events::PRI);
         if let Some(file) = self.0.upgrade().filter(urgent) {
             let owner = file.owner.lock().clone();
-            owner.tell_urgent();
+            owner.send(&[SigInfo::kernel(Signal::URG)]);
         }
         false
     }
