@@ -12,9 +12,10 @@ pub fn run(settings: &Settings, args: &DeleteArgs) -> Result<()> {
     let container = match Container::open(&settings.root, &args.id) {
         Ok(container) => container,
         Err(error) if error.to_string() == NO_CONTAINER => {
-            // A creator that was killed before it wrote a state leaves a directory.
-            if state::id::validate(&args.id).is_ok() {
-                state::remove_dir(&settings.root.join(&args.id))?;
+            // A creator that was killed before it wrote a state leaves a directory. One with a state is another runtime's that shares the root.
+            let dir = settings.root.join(&args.id);
+            if state::id::validate(&args.id).is_ok() && !dir.join("state.json").exists() {
+                state::remove_dir(&dir)?;
             }
             if args.force {
                 return Ok(());

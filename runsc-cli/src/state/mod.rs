@@ -239,7 +239,7 @@ impl Container {
                 return Err(error).with_context(|| format!("cannot make {}", dir.display()));
             }
         }
-        let lock = Lock::take(&dir)?;
+        let lock = Lock::create(&dir)?;
         let container = Self { dir, state, lock };
         if let Err(error) = container.save() {
             let _ = fs::remove_dir_all(&container.dir);
@@ -252,16 +252,7 @@ impl Container {
     pub fn open(root: &Path, name: &str) -> Result<Self> {
         id::validate(name)?;
         let dir = root.join(name);
-        if !dir.is_dir() {
-            bail!(NO_CONTAINER);
-        }
-        let lock = Lock::take(&dir).map_err(|error| {
-            if dir.is_dir() {
-                error
-            } else {
-                anyhow::anyhow!(NO_CONTAINER)
-            }
-        })?;
+        let lock = Lock::take(&dir)?;
         let state = read(&dir)?;
         Ok(Self { dir, state, lock })
     }
@@ -411,6 +402,19 @@ mod tests {
             Container::open(&root, "a").unwrap_err().to_string(),
             NO_CONTAINER
         );
+        fs::remove_dir_all(&root).unwrap();
+    }
+
+    /// Who waits for a container that is being removed must not keep its directory from going.
+    #[test]
+    fn only_a_creator_makes_a_lock() {
+        let root = root("removed");
+        let dir = root.join("a");
+        fs::create_dir_all(&dir).unwrap();
+        fs::write(dir.join("state.json"), "{}").unwrap();
+        let error = Container::open(&root, "a").unwrap_err();
+        assert_eq!(error.to_string(), NO_CONTAINER);
+        assert!(!dir.join("lock").exists());
         fs::remove_dir_all(&root).unwrap();
     }
 
